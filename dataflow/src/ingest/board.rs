@@ -1,0 +1,138 @@
+//! What every worker knows of all partitions, from the reports of all workers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::PartitionId;
+use crate::time::EventTime;
+
+/// What the reader of a partition says of it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Which spell of activity or silence this is; rises.
+    pub generation: u32,
+    /// Nothing earlier will be admitted; `None` before the first record.
+    pub watermark: Option<EventTime>,
+    /// At the end of its log, and silent for the idle timeout.
+    pub silent: bool,
+}
+
+#[derive(Debug, Default)]
+struct View {
+    report: Option<Report>,
+    lifted: Option<u32>,
+}
+
+impl View {
+    fn is_lifted(&self) -> bool {
+        self.report.is_some_and(|r| r.silent && self.lifted == Some(r.generation))
+    }
+}
+
+/// The state of all partitions as known on one worker. One entry for each partition of the pipeline.
+#[derive(Debug)]
+pub struct Board {
+    partitions: BTreeMap<PartitionId, View>,
+    advanced: EventTime,
+}
+
+impl Board {
+    /// A board on which nothing is known yet of `partitions`.
+    pub fn new(partitions: impl IntoIterator<Item = PartitionId>) -> Self {
+        Board {
+            partitions: partitions.into_iter().map(|p| (p, View::default())).collect(),
+            advanced: EventTime::MIN,
+        }
+    }
+
+    /// Takes in a report; an older generation than the known one is ignored.
+    pub fn report(&mut self, report: Report) {
+        let view = self.partitions.entry(report.partition).or_default();
+        if view.report.is_none_or(|known| known.generation <= report.generation) {
+            view.report = Some(report);
+        }
+    }
+
+    /// Takes in the lift of a silent partition.
+    pub fn lift(&mut self, partition: PartitionId, generation: u32) {
+        self.partitions.entry(partition).or_default().lifted = Some(generation);
+    }
+
+    /// Takes in the advance of time with the clock.
+    pub fn advance(&mut self, to: EventTime) {
+        self.advanced = self.advanced.max(to);
+    }
+
+    /// How far time was advanced with the clock.
+    pub fn advanced(&self) -> EventTime {
+        self.advanced
+    }
+
+    /// The least watermark of the partitions that take part, [`EventTime::MIN`] while one of them is
+    /// unknown; when none takes part, how far time was advanced.
+    pub fn least(&self) -> EventTime {
+        let live = self.partitions.values().filter(|view| !view.is_lifted());
+        live.map(|view| view.report.and_then(|r| r.watermark).unwrap_or(EventTime::MIN))
+            .min()
+            .unwrap_or(self.advanced)
+    }
+
+    /// Partitions that ask to be lifted, with their generation.
+    pub fn to_lift(&self) -> Vec<(PartitionId, u32)> {
+        let silent = self.partitions.iter().filter(|(_, view)| !view.is_lifted());
+        silent
+            .filter_map(|(p, view)| view.report.filter(|r| r.silent).map(|r| (*p, r.generation)))
+            .collect()
+    }
+
+    /// Whether every partition is lifted.
+    pub fn all_lifted(&self) -> bool {
+        self.partitions.values().all(View::is_lifted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: PartitionId = PartitionId { topic: 0, partition: 0 };
+    const Q: PartitionId = PartitionId { topic: 0, partition: 1 };
+
+    fn report(partition: PartitionId, generation: u32, watermark: u64, silent: bool) -> Report {
+        let watermark = Some(EventTime::from_millis(watermark));
+        Report { partition, generation, watermark, silent }
+    }
+
+    #[test]
+    fn an_unknown_partition_holds_time() {
+        let mut board = Board::new([P, Q]);
+        board.report(report(P, 0, 50, false));
+        assert_eq!(board.least(), EventTime::MIN);
+        board.report(report(Q, 0, 70, false));
+        assert_eq!(board.least(), EventTime::from_millis(50));
+    }
+
+    #[test]
+    fn a_lift_that_crosses_a_return_is_stale() {
+        let mut board = Board::new([P, Q]);
+        board.report(report(P, 1, 50, true));
+        board.report(report(Q, 0, 70, false));
+        assert_eq!(board.to_lift(), [(P, 1)]);
+        board.report(report(P, 2, 60, false));
+        board.lift(P, 1);
+        assert_eq!(board.least(), EventTime::from_millis(60), "returned, so not lifted");
+    }
+
+    #[test]
+    fn with_all_lifted_time_follows_the_clock() {
+        let mut board = Board::new([P]);
+        board.report(report(P, 1, 50, true));
+        board.lift(P, 1);
+        assert!(board.all_lifted());
+        board.advance(EventTime::from_millis(900));
+        assert_eq!(board.least(), EventTime::from_millis(900));
+    }
+}

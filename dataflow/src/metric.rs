@@ -1,0 +1,23 @@
+//! Metric points: numbers on their way to a store of time series.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use smallvec::SmallVec;
+
+use crate::series::Labels;
+use crate::time::EventTime;
+
+/// One point for a time-series store. Its identity is (measurement, labels, time): writing it twice is
+/// harmless, and a correction overwrites what it corrects.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricPoint {
+    /// Name of the measurement, that of the statistic: `cpu`.
+    pub measurement: Arc<str>,
+    /// Labels of the group, with `window` naming the window (`10s`, or `5m/10s` when it slides).
+    pub labels: Arc<Labels>,
+    /// The end of the window.
+    pub time: EventTime,
+    /// Field names and finite values; always written as floats.
+    pub fields: SmallVec<[(Arc<str>, f64); 6]>,
+}

@@ -1,0 +1,229 @@
+//! What flows in: raw records of a partition, borrowed, and what a codec makes of them.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dead_letter::Malformed;
+use crate::series::{FieldId, SeriesId};
+use crate::time::EventTime;
+
+/// One partition of one topic. The topic is its index among the pipeline's topics sorted by name,
+/// so the order of partitions is the same on every worker and in every run.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct PartitionId {
+    /// Index of the topic in the pipeline's sorted list of topics.
+    pub topic: u32,
+    /// Partition number, as the broker counts.
+    pub partition: i32,
+}
+
+/// When the broker says the record was made, and by whose clock.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum RecordTime {
+    /// The producer's clock: proves nothing.
+    Created(EventTime),
+    /// The broker's clock, at append.
+    Appended(EventTime),
+    /// The broker did not say.
+    Unknown,
+}
+
+/// One record, borrowed from the client's buffers.
+#[derive(Copy, Clone, Debug)]
+pub struct Record<'a> {
+    /// Position in its partition.
+    pub offset: i64,
+    /// Kafka's own timestamp.
+    pub time: RecordTime,
+    /// The key, if any.
+    pub key: Option<&'a [u8]>,
+    /// The value; `None` is a tombstone of a compacted topic.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Consecutive records of one partition, in offset order.
+#[derive(Copy, Clone, Debug)]
+pub struct RecordBatch<'a> {
+    /// Where they come from.
+    pub partition: PartitionId,
+    /// The records; offsets rise, with gaps where the log has them.
+    pub records: &'a [Record<'a>],
+}
+
+/// One measurement of one series at one instant: a few numbers with one time.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// The series it belongs to.
+    pub series: SeriesId,
+    /// When it was measured.
+    pub event_time: EventTime,
+    /// When it is applied: see [`crate::admission`]. Codecs leave it at the event time.
+    pub admission_time: EventTime,
+    /// Offset of the record it came in.
+    pub offset: i64,
+    /// Its numbers: a range of [`Decoded::values`].
+    pub values: Range<u32>,
+}
+
+/// How serious a log line says it is. The order is the order of seriousness.
+#[derive(
+    Copy, Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Finest detail.
+    Trace,
+    /// For developers.
+    Debug,
+    /// Normal operation; also what a line without a level counts as.
+    #[default]
+    Info,
+    /// Unexpected, recovered.
+    Warn,
+    /// Something failed.
+    Error,
+    /// The process cannot go on.
+    Fatal,
+}
+
+impl Level {
+    /// The level's name in capitals, as rules and dashboards write it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Trace => "TRACE",
+            Level::Debug => "DEBUG",
+            Level::Info => "INFO",
+            Level::Warn => "WARN",
+            Level::Error => "ERROR",
+            Level::Fatal => "FATAL",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A log line, ready for a store. Its identity is (partition, offset, index).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Partition it was read from.
+    pub partition: PartitionId,
+    /// Offset of its record.
+    pub offset: i64,
+    /// Which line of the record, from 0.
+    pub index: u32,
+    /// When it was written, by its own account.
+    pub event_time: EventTime,
+    /// How serious.
+    pub level: Level,
+    /// The machine, `unknown` when the line does not say.
+    pub host: Box<str>,
+    /// The service, `unknown` when the line does not say.
+    pub service: Box<str>,
+    /// The text.
+    pub message: Box<str>,
+    /// Further top-level fields of a JSON line, as the text of one JSON object; empty when none.
+    pub extra: Box<str>,
+}
+
+/// The measurement that log lines are counted under: labels `level`, `service`, `host`, one field
+/// [`LOG_FIELD`] with the value 1 for each line.
+pub const LOG_MEASUREMENT: &str = "log";
+/// The one field of [`LOG_MEASUREMENT`].
+pub const LOG_FIELD: &str = "lines";
+
+/// A record that could not be decoded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rejected {
+    /// Its offset.
+    pub offset: i64,
+    /// Why.
+    pub why: Malformed,
+}
+
+/// What a codec made of a batch: columns, reused from batch to batch.
+///
+/// A record contributes all its points and lines or, if any part of it is malformed, none and one
+/// entry of `rejected`. Points stand in offset order.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Decoded {
+    /// Measurements.
+    pub points: Vec<Point>,
+    /// The numbers of all points, one after another.
+    pub values: Vec<(FieldId, f64)>,
+    /// Log lines; each also has a point under [`LOG_MEASUREMENT`].
+    pub logs: Vec<LogLine>,
+    /// Records that could not be decoded.
+    pub rejected: Vec<Rejected>,
+}
+
+/// How full a [`Decoded`] was, to take back what a malformed record began.
+#[derive(Copy, Clone, Debug)]
+pub struct Mark {
+    points: usize,
+    values: usize,
+    logs: usize,
+}
+
+impl Decoded {
+    /// Empties all columns and keeps their memory.
+    pub fn clear(&mut self) {
+        self.points.clear();
+        self.values.clear();
+        self.logs.clear();
+        self.rejected.clear();
+    }
+
+    /// Remembers the present fill, before a record is decoded.
+    pub fn mark(&self) -> Mark {
+        Mark { points: self.points.len(), values: self.values.len(), logs: self.logs.len() }
+    }
+
+    /// Takes back everything since `mark` and notes the record at `offset` as rejected.
+    pub fn reject(&mut self, mark: Mark, offset: i64, why: Malformed) {
+        self.points.truncate(mark.points);
+        self.values.truncate(mark.values);
+        self.logs.truncate(mark.logs);
+        self.rejected.push(Rejected { offset, why });
+    }
+
+    /// The numbers of `point`.
+    pub fn values_of(&self, point: &Point) -> &[(FieldId, f64)] {
+        self.values.get(point.values.start as usize..point.values.end as usize).unwrap_or(&[])
+    }
+}
+
+/// Names of the pipeline's topics, sorted; [`PartitionId::topic`] is an index into it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Topics(Arc<[Box<str>]>);
+
+impl Topics {
+    /// The sorted, deduplicated list of `names`.
+    pub fn new<S: AsRef<str>>(names: impl IntoIterator<Item = S>) -> Self {
+        let sorted: std::collections::BTreeSet<Box<str>> =
+            names.into_iter().map(|n| Box::from(n.as_ref())).collect();
+        Topics(sorted.into_iter().collect())
+    }
+
+    /// The name of topic `index`, or `?` when there is none.
+    pub fn name(&self, index: u32) -> &str {
+        self.0.get(index as usize).map_or("?", AsRef::as_ref)
+    }
+
+    /// The index of topic `name`.
+    pub fn index(&self, name: &str) -> Option<u32> {
+        let at = self.0.binary_search_by(|t| t.as_ref().cmp(name)).ok()?;
+        u32::try_from(at).ok()
+    }
+
+    /// All names, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(AsRef::as_ref)
+    }
+}
