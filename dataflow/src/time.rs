@@ -8,7 +8,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use differential_dataflow::lattice::Lattice;
 use serde::{Deserialize, Serialize};
@@ -265,6 +265,30 @@ impl Clock {
         if let Clock::Manual(time) = self {
             time.store(to.0, Ordering::Relaxed);
         }
+    }
+}
+
+/// Says when something that is to happen every so often is due, by the monotonic clock.
+#[derive(Clone, Debug)]
+pub struct Pace {
+    every: Duration,
+    last: Option<Instant>,
+}
+
+impl Pace {
+    /// Due at once, and then `every` so often.
+    pub fn new(every: Duration) -> Self {
+        Pace { every, last: None }
+    }
+
+    /// Whether it is due; if so, the next time is `every` from now.
+    pub fn is_due(&mut self) -> bool {
+        let now = Instant::now();
+        let due = self.last.is_none_or(|last| now.duration_since(last) >= self.every);
+        if due {
+            self.last = Some(now);
+        }
+        due
     }
 }
 

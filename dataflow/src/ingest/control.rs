@@ -16,7 +16,7 @@ use super::IngestConfig;
 use super::board::{Board, Report};
 use crate::operator::StopFlag;
 use crate::record::PartitionId;
-use crate::time::EventTime;
+use crate::time::{EventTime, Pace};
 
 /// What workers tell each other.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +59,12 @@ pub struct ControlPlane {
     shared: Shared,
     stop: StopFlag,
     director: Option<Director>,
+    pace: Pace,
 }
 
+/// How often a source is woken that nothing else wakes: it looks at its timers, and whether a full sink has
+/// room again.
+const WAKE_EVERY: Duration = Duration::from_millis(20);
 /// How often the director advances time while nothing arrives.
 const ADVANCE_EVERY: Duration = Duration::from_millis(500);
 
@@ -126,7 +130,14 @@ impl ControlPlane {
         });
         let director = (worker.index() == 0)
             .then(|| Director { config: config.clone(), last_advance: EventTime::MIN });
-        ControlPlane { input: Some(input), probe, shared, stop, director }
+        ControlPlane {
+            input: Some(input),
+            probe,
+            shared,
+            stop,
+            director,
+            pace: Pace::new(WAKE_EVERY),
+        }
     }
 
     /// What the source operator of this worker needs.
@@ -136,6 +147,9 @@ impl ControlPlane {
 
     /// Sends what waits, and on worker 0 decides lifts and advances.
     pub fn pump(&mut self) {
+        if self.pace.is_due() {
+            self.wake_source();
+        }
         if let Some(director) = &mut self.director {
             let decisions = director.decide(&self.shared.board.borrow());
             // The director hears itself at once, so that it does not decide the same thing twice.

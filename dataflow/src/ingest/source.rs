@@ -4,7 +4,6 @@ use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
@@ -73,10 +72,6 @@ pub struct IngestOutput<'scope> {
 const BATCH_RECORDS: usize = 4_096;
 /// Records in one activation, so that other operators get their turn.
 const ACTIVATION_RECORDS: usize = 4 * BATCH_RECORDS;
-/// How often a quiet source looks at its timers.
-const QUIET: Duration = Duration::from_millis(100);
-/// How long a source waits that may not read (throttled or a sink full); frontier advance wakes it earlier.
-const HELD: Duration = Duration::from_millis(5);
 
 /// Builds the source operator of this worker.
 pub fn ingest<'scope>(
@@ -110,10 +105,8 @@ pub fn ingest<'scope>(
                 logs: outputs.1.activate(),
                 letters: outputs.2.activate(),
             };
-            match source.activate(&mut held, &mut sessions) {
-                Next::Now => activator.activate(),
-                Next::After(delay) => activator.activate_after(delay),
-                Next::Never => {}
+            if source.activate(&mut held, &mut sessions) {
+                activator.activate();
             }
         }
     });
@@ -127,12 +120,6 @@ struct Sessions<'a> {
     batches: Session<'a, PointBatch>,
     logs: Session<'a, LogLine>,
     letters: Session<'a, DeadLetter>,
-}
-
-enum Next {
-    Now,
-    After(Duration),
-    Never,
 }
 
 struct Source {
@@ -156,17 +143,19 @@ impl Source {
         Source { ingest, admitted, partitions, throttle, was_at_end }
     }
 
-    fn activate(&mut self, held: &mut [Capability<EventTime>], out: &mut Sessions<'_>) -> Next {
+    /// One turn; whether there is more to read at once. Otherwise arrivals, the frontier's advance or the
+    /// control plane's pace wake the source.
+    fn activate(&mut self, held: &mut [Capability<EventTime>], out: &mut Sessions<'_>) -> bool {
         // A stopping worker keeps its capabilities until all have stopped: dropping them is not progress.
         if self.ingest.stop.is_stopped() {
-            return Next::Never;
+            return false;
         }
         let now = self.ingest.config.clock.now();
         self.hear();
-        let next = self.read(now, held, out);
+        let more = self.read(now, held, out);
         self.downgrade(held);
         self.ingest.gauges.open_points.store(self.ingest.open_points.get(), Ordering::Relaxed);
-        next
+        more
     }
 
     /// Applies what the director decided since the last activation.
@@ -186,15 +175,16 @@ impl Source {
         }
     }
 
-    /// Reads partitions, the least watermark first, until the budget is spent or nothing is to be had.
+    /// Reads partitions, the least watermark first, until the budget is spent (then there may be more)
+    /// or nothing is to be had.
     fn read(
         &mut self,
         now: EventTime,
         held: &[Capability<EventTime>],
         out: &mut Sessions<'_>,
-    ) -> Next {
+    ) -> bool {
         if (self.ingest.is_full)() {
-            return Next::After(HELD);
+            return false;
         }
         let at = |probe: &ProbeHandle<EventTime>| {
             probe.with_frontier(|f| f.first().copied()).unwrap_or(EventTime::MIN)
@@ -202,7 +192,6 @@ impl Source {
         let progress = Progress { admitted: at(&self.admitted), applied: at(&self.ingest.applied) };
         let mut budget = ACTIVATION_RECORDS;
         let mut done = vec![false; self.partitions.len()];
-        let mut throttled = false;
         while budget > 0 {
             let candidates = self.partitions.iter().zip(&done).enumerate();
             let open = candidates.filter(|(_, (_, done))| !**done);
@@ -214,7 +203,6 @@ impl Source {
             let points = self.ingest.open_points.get();
             if !self.throttle.allows(watermark, progress, points) {
                 // Every other partition leads by more.
-                throttled = true;
                 break;
             }
             let read = self.read_one(at, budget.min(BATCH_RECORDS), now, held, out);
@@ -229,11 +217,7 @@ impl Source {
         self.ingest.gauges.caught_up.store(u64::from(all_at_end), Ordering::Relaxed);
         let lag = self.partitions.iter().filter_map(|p| self.ingest.reader.lag(p.id)).sum();
         self.ingest.gauges.lag.store(lag, Ordering::Relaxed);
-        match (budget, throttled) {
-            (0, _) => Next::Now,
-            (_, true) => Next::After(HELD),
-            _ => Next::After(QUIET),
-        }
+        budget == 0
     }
 
     /// Reads one batch of one partition and emits it; returns how many records it had.
