@@ -1,0 +1,67 @@
+//! Manners of a process: it stops on signals, dies with its parent, and aborts on a panic.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::Context;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::getppid;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// The environment variable by which a supervisor tells its members who it is.
+pub(super) const PARENT: &str = "TIDEWATCH_PARENT";
+
+/// Makes every panic abort the process.
+///
+/// In a cluster of threads a panicking worker would leave the others waiting for ever with a frontier
+/// that stands still; a dead process is noticed and restarted.
+pub fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
+}
+
+/// When a supervisor started this process, makes the kernel kill it when the supervisor dies, so that no
+/// member outlives its cluster.
+///
+/// # Errors
+/// When the kernel refuses, or the supervisor is gone already.
+pub fn die_with_parent() -> anyhow::Result<()> {
+    let Ok(parent) = std::env::var(PARENT) else { return Ok(()) };
+    prctl::set_pdeathsig(Signal::SIGKILL).context("could not ask to die with the supervisor")?;
+    // The parent may have died before the request: then nobody will send the signal.
+    anyhow::ensure!(
+        parent == getppid().to_string(),
+        "the supervisor (process {parent}) is gone: start the run again"
+    );
+    Ok(())
+}
+
+/// Sets the returned flag on SIGTERM or Ctrl-C; a second one ends the process at once with code 130.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn stop_on_signal(runtime: &tokio::runtime::Handle) -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let _guard = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate()).context("could not handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not handle SIGINT")?;
+    let flag = Arc::clone(&stop);
+    runtime.spawn(async move {
+        loop {
+            let name = tokio::select! {
+                _ = terminate.recv() => "SIGTERM",
+                _ = interrupt.recv() => "SIGINT",
+            };
+            if flag.swap(true, Ordering::Relaxed) {
+                tracing::warn!(signal = name, "asked twice to stop, leaving at once");
+                std::process::exit(130);
+            }
+            tracing::info!(signal = name, "stopping: open windows are not fired");
+        }
+    });
+    Ok(stop)
+}

@@ -1,0 +1,21 @@
+//! The pipeline: sources, dataflow and outputs put together.
+//!
+//! ```text
+//!  reader ─► ingest ─► fold ══exchange══► detect ─┬─► points ────────────► stores
+//!              │ │       └─► late ─┐              └─► transitions ═► worker 0 ─► log ─► channels
+//!              │ └─► dead letters ─┴─► dead letters                            └─► active incidents
+//!              └───► log lines ──────────────────────────────────────────► stores     (differential)
+//! ```
+//!
+//! [`spec`] says what a pipeline is, [`worker`] builds and drives it on one worker, [`running`] on all
+//! workers of a process, [`outputs`] is what it writes to.
+
+pub mod outputs;
+pub mod running;
+pub mod spec;
+pub mod worker;
+
+pub use outputs::Outputs;
+pub use running::{PipelineError, Running, start};
+pub use spec::{PipelineSpec, TimeSpec};
+pub use worker::{PipelineCounters, Shared, Sources};

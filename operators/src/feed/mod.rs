@@ -1,0 +1,37 @@
+//! Feeds: samples of selected series, grouped and cut into panes once, for any number of consumers.
+//!
+//! ```text
+//!  worker that reads the partition                       worker that owns the group
+//!  points ─► plan ─► rows (by admission pane) ─► fold ══exchange══► feed machine ─► points, transitions
+//!                    one flat buffer a pane      partials           windows, detectors
+//! ```
+//!
+//! # Semantics
+//! A sample is one number of one point that a feed selects. Samples wait in rows, one flat buffer for each
+//! admission pane, until the frontier passes the pane; then the rows are sorted by (group, event pane,
+//! partition, event time, value) and every run is folded into one partial. Sorting first makes the fold
+//! a function of the set of samples: no order of arrival shows in a sum, to the bit. Partials are shipped
+//! once, to the worker that owns the group's bucket, and merged there in partition order.
+//!
+//! # Late records
+//! A sample whose event pane lies before its admission pane is a correction for the windows and late for the
+//! detectors, which decide once. A sample too late even for the last window that holds it is counted as
+//! late and handed out for the dead letters, once for each point.
+//!
+//! # State
+//! Rows: what is open ahead of the frontier, bounded by the source's throttle. Slots: one label set for
+//! each group and feed on each worker that reads it, bounded by the series limit.
+
+mod fold;
+mod machine;
+mod message;
+mod plan;
+mod shell;
+mod spec;
+
+pub use fold::{FeedCounters, Fold, LatePoint};
+pub use machine::{FeedError, FeedMachine, FeedOutput};
+pub use message::{FeedMessage, FeedPartial};
+pub use plan::Plans;
+pub use shell::{Folded, detect, fold};
+pub use spec::{Aggregate, Detector, FeedSpec, RuleSpec, Selector, StatisticSpec};

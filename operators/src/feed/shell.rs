@@ -1,0 +1,125 @@
+//! The timely side of a feed: fold where the samples are read, detect where the group lives.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use tidewatch_dataflow::dead_letter::{DeadLetter, Reason};
+use tidewatch_dataflow::ingest::{OpenPoints, PointBatch};
+use tidewatch_dataflow::operator::{StopFlag, apply_panes};
+use tidewatch_dataflow::series::SeriesTable;
+use tidewatch_dataflow::time::{EventTime, PaneSize};
+use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::fold::{Fold, LatePoint};
+use super::machine::{FeedMachine, FeedOutput};
+use super::message::FeedMessage;
+
+/// The streams of [`fold`].
+pub struct Folded<'scope> {
+    /// For each feed its messages, not yet exchanged.
+    pub feeds: Vec<StreamVec<'scope, EventTime, FeedMessage>>,
+    /// Points that came too late.
+    pub late: StreamVec<'scope, EventTime, DeadLetter>,
+}
+
+/// Folds the points of `batches` on the worker that read them.
+///
+/// Each feed has its own output and holds its own capability, at the start of the first pane that is not
+/// closed: one pane behind its input at most.
+pub fn fold<'scope>(
+    batches: StreamVec<'scope, EventTime, PointBatch>,
+    panes: &[PaneSize],
+    mut state: Fold,
+    series: Rc<RefCell<SeriesTable>>,
+    open: OpenPoints,
+    stop: StopFlag,
+) -> Folded<'scope> {
+    let mut builder = OperatorBuilder::new("fold".to_owned(), batches.scope());
+    let mut input = builder.new_input(batches, Pipeline);
+    let panes = panes.to_vec();
+    let mut outputs = Vec::new();
+    let mut feeds = Vec::new();
+    for _ in &panes {
+        let (output, stream) = builder.new_output::<Vec<FeedMessage>>();
+        outputs.push(OutputBuilder::from(output));
+        feeds.push(stream);
+    }
+    let (letters, late_stream) = builder.new_output::<Vec<DeadLetter>>();
+    let mut letters = OutputBuilder::from(letters);
+    builder.build(move |mut capabilities| {
+        // Late points travel with the batch that brought them.
+        capabilities.truncate(panes.len());
+        let mut held: Vec<_> = capabilities.into_iter().map(Some).collect();
+        let (mut late, mut messages) = (Vec::new(), Vec::new());
+        move |frontiers| {
+            // 1. Admit: samples become rows in their admission panes.
+            let mut letters = letters.activate();
+            input.for_each(|capability, batches| {
+                for batch in batches.drain(..) {
+                    let rows = state.admit(&batch, &mut series.borrow_mut(), &mut late);
+                    open.add(rows);
+                    open.remove(batch.decoded.points.len() as u64);
+                }
+                if !late.is_empty() {
+                    letters.session(&capability).give_iterator(late.drain(..).map(dead_letter));
+                }
+            });
+            if stop.is_stopped() {
+                return;
+            }
+            let passed = frontiers.first().and_then(|f| f.frontier().first().copied());
+            for (feed, ((size, held), output)) in
+                panes.iter().zip(&mut held).zip(&mut outputs).enumerate()
+            {
+                let Some(capability) = held.as_mut() else { continue };
+                // 2. Close: every pane that the frontier has passed, in order.
+                while let Some(pane) = state.first_open(feed)
+                    && passed.is_none_or(|time| size.end(pane) <= time)
+                {
+                    open.remove(state.close(feed, pane, &mut messages));
+                    let at = size.start(pane).max(*capability.time());
+                    let mut output = output.activate();
+                    output.session(&capability.delayed(&at)).give_iterator(messages.drain(..));
+                }
+                // 3. Release.
+                match passed {
+                    Some(time) if *capability.time() < size.floor(time) => {
+                        capability.downgrade(&size.floor(time));
+                    }
+                    Some(_) => {}
+                    None => *held = None,
+                }
+            }
+        }
+    });
+    Folded { feeds, late: late_stream }
+}
+
+fn dead_letter(late: LatePoint) -> DeadLetter {
+    let behind = late.admission_time.since(late.event_time);
+    DeadLetter {
+        partition: late.partition,
+        offset: late.offset,
+        reason: Reason::Late,
+        detail: format!("{} s behind its partition", behind.as_secs()).into(),
+        key: None,
+        value: Box::default(),
+        event_time: Some(late.event_time),
+    }
+}
+
+/// Exchanges the messages of one feed to the workers that own the groups, and drives its machine there.
+pub fn detect<'scope>(
+    messages: StreamVec<'scope, EventTime, FeedMessage>,
+    name: &str,
+    machine: FeedMachine,
+    stop: StopFlag,
+) -> StreamVec<'scope, EventTime, FeedOutput> {
+    let pact = Exchange::new(FeedMessage::bucket);
+    apply_panes(messages, pact, name, stop, machine, |_stamp, message, inbox, machine| {
+        machine.receive(message, inbox);
+    })
+}
