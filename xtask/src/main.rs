@@ -1,0 +1,69 @@
+//! The project's build system: one command runs every check and every test.
+//!
+//! - `cargo xtask test` does all set-up and runs everything, see [`mod@test`];
+//! - `cargo xtask tidy` checks the house rules, see [`tidy`];
+//! - `cargo xtask services` fetches the real servers, see [`services`].
+
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "printing is what a command-line program does"
+)]
+
+mod services;
+mod shell;
+mod test;
+mod tidy;
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// Builds, checks and tests tidewatch.
+#[derive(Debug, Parser)]
+#[command(bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Does all set-up, then runs all checks and all tests.
+    Test(test::TestArguments),
+    /// Checks the house rules.
+    Tidy,
+    /// Fetches, lists and locates the real servers for the service tests.
+    #[command(subcommand)]
+    Services(services::ServicesCommand),
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command, &project_folder()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether the task succeeded; an error if it could not be done.
+fn run(task: Task, project: &Path) -> Result<bool> {
+    match task {
+        Task::Test(arguments) => test::run(&arguments, project),
+        Task::Tidy => tidy::run(project).map(|()| true),
+        Task::Services(command) => services::run(command, project).map(|()| true),
+    }
+}
+
+/// The workspace's top folder: the one above this crate's.
+fn project_folder() -> PathBuf {
+    let own = Path::new(env!("CARGO_MANIFEST_DIR"));
+    own.parent().unwrap_or(own).to_path_buf()
+}
