@@ -1,5 +1,10 @@
 //! Real-time infrastructure monitoring on timely and differential dataflow.
 
 pub mod cluster;
+pub mod commands;
+pub mod config;
+pub mod demo;
 pub mod notify;
 pub mod pipeline;
+pub mod service;
+pub mod telemetry;

@@ -101,11 +101,13 @@ impl Notifier {
     }
 }
 
-/// What the inventory knows of `group`: the labels of the first entry whose match holds.
+/// What the inventory knows of `group`, as
+/// [`with_inventory`](tidewatch_operators::alert::with_inventory) joins it.
 fn lookup(inventory: &[(Labels, Labels)], group: &Labels) -> Labels {
     let holds = |wanted: &Labels| wanted.iter().all(|(name, value)| group.get(name) == Some(value));
-    let entry = inventory.iter().find(|(wanted, _)| holds(wanted));
-    entry.map(|(_, labels)| labels.clone()).unwrap_or_default()
+    let mut known: Vec<_> = inventory.iter().filter(|(wanted, _)| holds(wanted)).collect();
+    known.sort_by_key(|(wanted, labels)| (wanted.iter().count(), labels));
+    Labels::from_pairs(known.into_iter().flat_map(|(_, labels)| labels.iter()))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::cmp::Ordering;
 use serde::{Deserialize, Serialize};
 
 pub use moments::Moments;
+pub(crate) use moments::finite;
 
 /// A partial aggregate that can take in another one.
 pub trait Monoid: Clone + 'static {

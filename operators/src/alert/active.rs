@@ -1,11 +1,17 @@
 //! The active incidents: a differential collection derived from the transition log.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+
 use differential_dataflow::AsCollection;
 use differential_dataflow::VecCollection;
-use tidewatch_dataflow::alert::{Incident, Severity, Transition, TransitionKind};
+use tidewatch_dataflow::alert::{Incident, IncidentId, Severity, Transition, TransitionKind};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTimestamp;
+use timely::container::CapacityContainerBuilder;
 use timely::dataflow::StreamVec;
+use timely::dataflow::channels::pact::Exchange;
+use timely::dataflow::operators::Operator;
 
 /// Groups with more labels than this are matched with the inventory by their first ones only: the
 /// subsets of six labels are 63 look-ups for one incident.
@@ -13,8 +19,11 @@ const MATCHED_LABELS_MAX: usize = 6;
 
 /// The incidents that are open: +1 for an opening, -1 when it ends.
 ///
-/// The log must hold an opening before its end, at the same or an earlier time. An incident that opens and
-/// ends at one time is never seen here, which is why people are told from the log.
+/// All transitions of an incident must come from one worker, the opening before its end, at the same or an
+/// earlier time; a transition told twice counts once. An incident that opens and ends at one time is never
+/// seen here, which is why people are told from the log.
+///
+/// State: one [`Incident`] for each that is open, on the worker its identity hashes to.
 ///
 /// ```
 /// use tidewatch_dataflow::alert::*;
@@ -56,14 +65,12 @@ const MATCHED_LABELS_MAX: usize = 6;
 pub fn active_incidents<'scope, T: EventTimestamp>(
     log: StreamVec<'scope, T, Transition>,
 ) -> VecCollection<'scope, T, Incident> {
-    use timely::dataflow::channels::pact::Pipeline;
-    use timely::dataflow::operators::Operator;
-    log.unary::<timely::container::CapacityContainerBuilder<Vec<_>>, _, _, _>(
-        Pipeline,
+    log.unary::<CapacityContainerBuilder<Vec<_>>, _, _, _>(
+        Exchange::new(|transition: &Transition| transition.incident.0),
         "alert/active",
         |_, _| {
             // The opening of each incident that is open: what its end takes back.
-            let mut open = std::collections::BTreeMap::new();
+            let mut open: BTreeMap<IncidentId, Incident> = BTreeMap::new();
             move |input, output| {
                 input.for_each(|capability, transitions| {
                     let Some(time) = capability.least().cloned() else { return };
@@ -71,9 +78,10 @@ pub fn active_incidents<'scope, T: EventTimestamp>(
                     for transition in transitions.drain(..) {
                         match transition.kind {
                             TransitionKind::Opened => {
-                                let incident = incident(transition);
-                                session.give((incident.clone(), time.clone(), 1isize));
-                                open.insert(incident.id, incident);
+                                if let Entry::Vacant(place) = open.entry(transition.incident) {
+                                    let incident = place.insert(incident(transition)).clone();
+                                    session.give((incident, time.clone(), 1isize));
+                                }
                             }
                             TransitionKind::Ended(_) => {
                                 if let Some(incident) = open.remove(&transition.incident) {
@@ -95,11 +103,49 @@ fn incident(opening: Transition) -> Incident {
     Incident { id, rule, group, severity, started_at, opened_at: at, value, summary }
 }
 
-/// Each incident with what the inventory knows of its group: the labels of the most specific entry whose
-/// match is contained in the group, or none.
+/// Each incident with what the inventory knows of its group: the labels of every entry whose match is
+/// contained in the group. Where two entries say different things, the one that matches more labels holds.
 ///
 /// `inventory` holds pairs of labels that must match and the labels they bring. A differential join: a
-/// change of either side changes exactly what it touches.
+/// change of either side changes exactly what it touches. An incident without entry keeps empty labels.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use tidewatch_dataflow::alert::*;
+/// use tidewatch_dataflow::{series::Labels, time::EventTime};
+/// use tidewatch_operators::alert::with_inventory;
+/// use timely::dataflow::operators::{Capture, capture::Extract};
+/// let labels = |text: &str| Labels::from_pairs(text.split(',').filter_map(|p| p.split_once('=')));
+/// let incident = |group: &str| Incident {
+///     id: IncidentId::new("cpu", &labels(group), EventTime::MIN),
+///     rule: "cpu".into(),
+///     group: labels(group),
+///     severity: Severity::Critical,
+///     started_at: EventTime::MIN,
+///     opened_at: EventTime::MIN,
+///     value: Reading(95.0),
+///     summary: "usage_active above 90".into(),
+/// };
+/// let (web, db) = (incident("host=web-1,dc=eu"), incident("host=db-1,dc=us"));
+/// let seen = timely::execute_directly(move |worker| {
+///     worker.dataflow::<u64, _, _>(|scope| {
+///         let incidents = scope.new_collection_from([web, db]).1;
+///         let inventory = scope.new_collection_from([
+///             (labels("dc=eu"), labels("owner=europe,tier=2")),
+///             (labels("host=web-1,dc=eu"), labels("owner=web-team")),
+///         ]).1;
+///         with_inventory(incidents, inventory).consolidate().inner.capture()
+///     })
+/// });
+/// let mut told: Vec<String> = seen
+///     .extract()
+///     .into_iter()
+///     .flat_map(|(_, changes)| changes)
+///     .map(|((incident, known), _, diff)| format!("{} {known} {diff:+}", incident.group))
+///     .collect();
+/// told.sort();
+/// assert_eq!(told, ["dc=eu,host=web-1 owner=web-team,tier=2 +1", "dc=us,host=db-1  +1"]);
+/// ```
 pub fn with_inventory<'scope, T: EventTimestamp>(
     incidents: VecCollection<'scope, T, Incident>,
     inventory: VecCollection<'scope, T, (Labels, Labels)>,
@@ -110,15 +156,11 @@ pub fn with_inventory<'scope, T: EventTimestamp>(
         .join_map(inventory, |wanted, incident, labels| {
             (incident.clone(), (wanted.iter().count(), labels.clone()))
         });
-    unknown
-        .concat(known)
-        .reduce(|_incident, entries, chosen| {
-            // Entries come sorted: the last has the most matching labels.
-            if let Some(((_, labels), _)) = entries.last() {
-                chosen.push((labels.clone(), 1isize));
-            }
-        })
-        .map(|(incident, labels)| (incident, labels))
+    unknown.concat(known).reduce(|_incident, entries, known| {
+        // Entries come sorted, the least specific first, and the last pair of a name wins.
+        let pairs = entries.iter().flat_map(|((_, labels), _)| labels.iter());
+        known.push((Labels::from_pairs(pairs), 1isize));
+    })
 }
 
 /// All non-empty subsets of the labels of a group.
@@ -134,7 +176,33 @@ fn subsets(group: &Labels) -> impl Iterator<Item = Labels> + use<> {
     })
 }
 
-/// How many incidents are open, by rule and severity.
+/// How many incidents are open, by rule and severity. A pair without open incidents is absent.
+///
+/// ```
+/// use differential_dataflow::input::Input;
+/// use tidewatch_dataflow::alert::*;
+/// use tidewatch_dataflow::{series::Labels, time::EventTime};
+/// use tidewatch_operators::alert::open_counts;
+/// use timely::dataflow::operators::{Capture, capture::Extract};
+/// let incident = |id: u64| Incident {
+///     id: IncidentId(id),
+///     rule: "cpu".into(),
+///     group: Labels::default(),
+///     severity: Severity::Critical,
+///     started_at: EventTime::MIN,
+///     opened_at: EventTime::MIN,
+///     value: Reading(95.0),
+///     summary: "usage_active above 90".into(),
+/// };
+/// let seen = timely::execute_directly(move |worker| {
+///     worker.dataflow::<u64, _, _>(|scope| {
+///         let incidents = scope.new_collection_from([incident(1), incident(2)]).1;
+///         open_counts(incidents).consolidate().inner.capture()
+///     })
+/// });
+/// let counts: Vec<_> = seen.extract().into_iter().flat_map(|(_, counts)| counts).collect();
+/// assert_eq!(counts, [((("cpu".into(), Severity::Critical), 2), 0, 1)]);
+/// ```
 pub fn open_counts<T: EventTimestamp>(
     incidents: VecCollection<'_, T, Incident>,
 ) -> VecCollection<'_, T, ((Box<str>, Severity), isize)> {

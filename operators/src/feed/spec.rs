@@ -116,6 +116,22 @@ pub struct FeedSpec {
 }
 
 impl FeedSpec {
+    /// The feeds of these statistics and rules, each with its selector and pane: those with equal selector
+    /// and pane share one, so that samples are cut and shipped once.
+    pub fn shared(
+        statistics: impl IntoIterator<Item = (Selector, PaneSize, StatisticSpec)>,
+        rules: impl IntoIterator<Item = (Selector, PaneSize, RuleSpec)>,
+    ) -> Vec<FeedSpec> {
+        let mut feeds = Vec::new();
+        for (selector, pane, statistic) in statistics {
+            feed_of(&mut feeds, selector, pane).statistics.push(statistic);
+        }
+        for (selector, pane, rule) in rules {
+            feed_of(&mut feeds, selector, pane).rules.push(rule);
+        }
+        feeds
+    }
+
     /// Whether a sample of `event_pane`, admitted in `admission_pane`, is too late for everything: no
     /// window that holds it still accepts corrections. Detectors never do.
     pub(super) fn is_too_late(&self, event_pane: Pane, admission_pane: Pane) -> bool {
@@ -125,4 +141,14 @@ impl FeedSpec {
             plan.is_ok_and(|plan| !plan.is_too_late(event_pane, admission_pane))
         })
     }
+}
+
+/// The feed of `selector` and `pane`, made when it is not there.
+fn feed_of(feeds: &mut Vec<FeedSpec>, selector: Selector, pane: PaneSize) -> &mut FeedSpec {
+    let known = feeds.iter().position(|f| f.selector == selector && f.pane == pane);
+    let at = known.unwrap_or(feeds.len());
+    if known.is_none() {
+        feeds.push(FeedSpec { selector, pane, statistics: Vec::new(), rules: Vec::new() });
+    }
+    &mut feeds[at]
 }

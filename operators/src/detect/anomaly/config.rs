@@ -106,6 +106,11 @@ impl AnomalyConfig {
         self.panes(self.for_).max(6)
     }
 
+    /// Panes that are not usual for longer than this make a new usual level.
+    pub(super) fn relearn(&self) -> u64 {
+        self.panes(self.half_life).max(self.panes(self.for_))
+    }
+
     /// A group without panes for longer than this is forgotten: what it knew weighs a sixteenth.
     pub(super) fn memory(&self) -> u64 {
         self.panes(self.half_life).saturating_mul(4).max(self.gap())

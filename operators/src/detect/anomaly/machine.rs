@@ -1,35 +1,46 @@
 //! The state machine of anomalies: pane means in, episodes out.
 
+use std::cmp::Ordering;
+
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflow::alert::{EndReason, Reading, TransitionKind};
 use tidewatch_dataflow::operator::{Entry, GroupId, PaneMachine};
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
+use super::model::Level;
 use super::{AnomalyConfig, AnomalyError, Direction};
 use crate::aggregate::{Moments, Monoid as _};
 use crate::detect::Episode;
 use crate::group::{Groups, LiveGroups, Timers};
 
-/// What is known of one group.
+/// What is kept of one group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Model {
-    mean: f64,
-    variance: f64,
-    /// First pane of the present model: its warm-up counts from here.
-    since: Pane,
-    /// The last pane with samples.
+struct State {
+    usual: Level,
+    /// The last pane with samples, and its mean.
     last: Pane,
-    /// The last pane learned: the past fades from here.
-    learned: Pane,
-    /// The first pane of the present run of anomalies, and whether its episode was opened.
-    run: Option<(Pane, bool)>,
-    value: Reading,
+    value: f64,
+    run: Option<Box<Run>>,
+    /// The pane a timer stands in; one that goes off in another pane is left over.
+    timer: Pane,
+}
+
+/// Consecutive panes that are not usual, on either side.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct Run {
+    since: Pane,
+    /// The first of those up to now that lie on a watched side.
+    watched_since: Option<Pane>,
+    /// Whether an episode was opened for them.
+    is_open: bool,
+    /// The level that these panes make: the usual one, if they go on.
+    fresh: Level,
 }
 
 /// The state of [`Anomaly`] between two panes: what a checkpoint holds. Opaque but for its size.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AnomalyState {
-    groups: Vec<(GroupId, Model)>,
+    groups: Vec<(GroupId, State)>,
     late: u64,
 }
 
@@ -37,9 +48,8 @@ pub struct AnomalyState {
 #[derive(Debug)]
 pub struct Anomaly {
     config: AnomalyConfig,
-    groups: Groups<Model>,
-    /// When to look at a group that may have fallen silent: at least one for each group, and one more for a
-    /// run; they meet when they are armed again.
+    groups: Groups<State>,
+    /// When to look whether a group has fallen silent: one per group, and what is left over of others.
     timers: Timers,
     late: u64,
 }
@@ -54,6 +64,11 @@ impl Anomaly {
         Ok(Anomaly { config, groups: Groups::default(), timers: Timers::default(), late: 0 })
     }
 
+    /// Its configuration.
+    pub fn config(&self) -> &AnomalyConfig {
+        &self.config
+    }
+
     /// How many late entries were left out: none if the sender asks [`crate::detect::is_late`] first.
     pub fn late(&self) -> u64 {
         self.late
@@ -61,7 +76,7 @@ impl Anomaly {
 
     /// The state after the pane applied last.
     pub fn snapshot(&self) -> AnomalyState {
-        let groups = self.groups.iter().map(|(group, model)| (group, model.clone()));
+        let groups = self.groups.iter().map(|(group, state)| (group, state.clone()));
         AnomalyState { groups: groups.collect(), late: self.late }
     }
 
@@ -72,150 +87,139 @@ impl Anomaly {
     pub fn restore(config: AnomalyConfig, state: AnomalyState) -> Result<Self, AnomalyError> {
         let mut anomaly = Anomaly::try_new(config)?;
         anomaly.late = state.late;
-        for (group, model) in state.groups {
-            anomaly.timers.arm(model.due(&config), group);
-            *anomaly.groups.slot(group) = Some(model);
+        for (group, state) in state.groups {
+            anomaly.timers.arm(state.timer, group);
+            *anomaly.groups.slot(group) = Some(state);
         }
         Ok(anomaly)
     }
 
-    /// Judges the mean of one group in `pane`.
+    /// Judges the mean `x` of one group in `pane`.
     fn judge(&mut self, group: GroupId, pane: Pane, x: f64, out: &mut Vec<Episode>) {
         let config = &self.config;
-        let slot = self.groups.slot(group);
-        if slot.is_none() {
-            self.timers.arm(Pane(pane.0.saturating_add(config.gap() + 1)), group);
-        }
-        let model = slot.get_or_insert_with(|| Model::beginning(pane, x));
-        if model.last != pane {
-            model.last = pane;
-            model.value = Reading(x);
-            if model.is_anomaly(config, pane, x) {
-                if model.run.is_none() {
-                    // Silence ends a run much sooner than it makes forget.
-                    self.timers.arm(Pane(pane.0.saturating_add(config.gap() + 1)), group);
+        let mut teller = Teller { config, group, pane, out };
+        // The pane in which silence after this one would end a run.
+        let timer = Pane(pane.0.saturating_add(config.gap()).saturating_add(1));
+        match self.groups.slot(group) {
+            Some(state) => {
+                let was_silent = pane.0 - state.last.0 > config.gap();
+                (state.last, state.value) = (pane, x);
+                state.follow(&mut teller);
+                if was_silent && state.timer > timer {
+                    state.timer = timer;
+                    self.timers.arm(timer, group);
                 }
-                out.extend(model.suspect(config, group, pane, x));
-            } else {
-                out.extend(model.end(config, group, pane, EndReason::Recovered));
-                model.learn(config, pane, x);
+            }
+            slot @ None => {
+                let usual = Level::beginning(pane, x);
+                *slot = Some(State { usual, last: pane, value: x, run: None, timer });
+                self.timers.arm(timer, group);
             }
         }
     }
 
-    /// Looks at groups that may have fallen silent.
+    /// Looks at the groups that may have fallen silent.
     fn look(&mut self, pane: Pane, out: &mut Vec<Episode>) {
         let config = &self.config;
         for group in self.timers.take_due(pane) {
-            let Some(model) = self.groups.get_mut(group) else { continue };
-            let silent = pane.0.saturating_sub(model.last.0);
-            if silent > config.gap() {
-                out.extend(model.end(config, group, pane, EndReason::NoData));
-                model.run = None;
-            }
+            let Some(state) = self.groups.get_mut(group).filter(|state| state.timer <= pane) else {
+                continue;
+            };
+            let silent = pane.0 - state.last.0;
             if silent > config.memory() {
                 self.groups.remove(group);
-            } else {
-                let due = model.due(config).max(Pane(pane.0.saturating_add(1)));
-                self.timers.arm(due, group);
+                continue;
             }
+            if silent > config.gap() {
+                state.end(EndReason::NoData, &mut Teller { config, group, pane, out });
+            }
+            let wait = if silent > config.gap() { config.memory() } else { config.gap() };
+            state.timer = Pane(state.last.0.saturating_add(wait).saturating_add(1));
+            self.timers.arm(state.timer, group);
         }
     }
 }
 
-impl Model {
-    fn beginning(pane: Pane, x: f64) -> Self {
-        let value = Reading(x);
-        // `last` before the pane, so that the first pane is judged like any other.
-        let last = Pane(pane.0.saturating_sub(1));
-        Model { mean: x, variance: 0.0, since: pane, last, learned: pane, run: None, value }
-    }
+/// Writes the episodes of one group in one pane.
+struct Teller<'a> {
+    config: &'a AnomalyConfig,
+    group: GroupId,
+    pane: Pane,
+    out: &'a mut Vec<Episode>,
+}
 
-    /// The next pane at which silence can mean something.
-    fn due(&self, config: &AnomalyConfig) -> Pane {
-        let wait = if self.run.is_some() { config.gap() } else { config.memory() };
-        Pane(self.last.0.saturating_add(wait).saturating_add(1))
-    }
-
-    fn is_anomaly(&self, config: &AnomalyConfig, pane: Pane, x: f64) -> bool {
-        let warm = pane.0.saturating_sub(self.since.0) >= config.panes(config.warm_up);
-        let difference = x - self.mean;
-        let side = match config.direction {
-            Direction::Up => difference > 0.0,
-            Direction::Down => difference < 0.0,
-            Direction::Both => difference != 0.0,
-        };
-        let distance = difference.abs();
-        warm && side
-            && distance >= config.min_deviation
-            && distance >= config.score * self.variance.sqrt()
-    }
-
-    /// One more pane of anomaly: opens the episode when it has lasted, ends it when it has lasted so long
-    /// that it is the rule.
-    fn suspect(
-        &mut self,
-        config: &AnomalyConfig,
-        group: GroupId,
-        pane: Pane,
-        x: f64,
-    ) -> Option<Episode> {
-        let (first, is_open) = *self.run.get_or_insert((pane, false));
-        let panes = pane.0 + 1 - first.0;
-        if !is_open && panes >= config.panes(config.for_) {
-            self.run = Some((first, true));
-            let at = config.pane.end(pane);
-            return Some(self.step(config, group, pane, (first, TransitionKind::Opened), at));
-        }
-        if is_open && panes > config.panes(config.half_life).max(config.panes(config.for_)) {
-            let ended = self.end(config, group, pane, EndReason::Recovered);
-            *self = Model { last: pane, ..Model::beginning(pane, x) };
-            return ended;
-        }
-        None
-    }
-
-    /// Ends the run of anomalies, with an episode if one was open.
-    fn end(
-        &mut self,
-        config: &AnomalyConfig,
-        group: GroupId,
-        pane: Pane,
-        reason: EndReason,
-    ) -> Option<Episode> {
-        let (first, is_open) = self.run.take()?;
-        let at = config.pane.start(pane);
-        let kind = TransitionKind::Ended(reason);
-        is_open.then(|| self.step(config, group, pane, (first, kind), at))
-    }
-
-    fn step(
-        &self,
-        config: &AnomalyConfig,
-        group: GroupId,
-        pane: Pane,
-        (first, kind): (Pane, TransitionKind),
-        at: EventTime,
-    ) -> Episode {
-        Episode {
-            group,
+impl Teller<'_> {
+    /// A step of the episode that began with pane `first`.
+    fn tell(&mut self, kind: TransitionKind, first: Pane, at: EventTime, value: f64) {
+        let size = self.config.pane;
+        self.out.push(Episode {
+            group: self.group,
             sequence: u32::from(kind != TransitionKind::Opened),
             kind,
-            started_at: config.pane.start(first),
+            started_at: size.start(first),
             at,
-            decided_at: config.pane.end(pane),
-            value: self.value,
+            decided_at: size.end(self.pane),
+            value: Reading(value),
+        });
+    }
+}
+
+impl State {
+    /// Judges and learns the pane just noted in `last` and `value`.
+    fn follow(&mut self, teller: &mut Teller<'_>) {
+        let (config, pane, x) = (teller.config, self.last, self.value);
+        let Some(side) = self.usual.side(config, pane, x) else {
+            self.end(EndReason::Recovered, teller);
+            self.usual.learn(config, pane, x);
+            return;
+        };
+        // 1. Not usual: learned on trial only.
+        match &mut self.run {
+            Some(run) => run.fresh.learn(config, pane, x),
+            None => {
+                let fresh = Level::beginning(pane, x);
+                let run = Run { since: pane, watched_since: None, is_open: false, fresh };
+                self.run = Some(Box::new(run));
+            }
+        }
+        // 2. On a watched side for long enough: an episode.
+        let is_watched = match config.direction {
+            Direction::Up => side == Ordering::Greater,
+            Direction::Down => side == Ordering::Less,
+            Direction::Both => true,
+        };
+        if !is_watched {
+            self.close(EndReason::Recovered, teller);
+        }
+        let Some(run) = &mut self.run else { return };
+        if is_watched {
+            let first = *run.watched_since.get_or_insert(pane);
+            if !run.is_open && pane.0 + 1 - first.0 >= config.panes(config.for_) {
+                run.is_open = true;
+                teller.tell(TransitionKind::Opened, first, config.pane.end(pane), x);
+            }
+        }
+        // 3. So long that it is the rule: what was learned on trial is the usual level from now on.
+        if pane.0 + 1 - run.since.0 > config.relearn() {
+            self.usual = run.fresh;
+            self.end(EndReason::Recovered, teller);
         }
     }
 
-    fn learn(&mut self, config: &AnomalyConfig, pane: Pane, x: f64) {
-        let elapsed = pane.0.saturating_sub(self.learned.0) as f64;
-        self.learned = pane;
-        let half_lives = elapsed / config.panes(config.half_life) as f64;
-        let weight = 1.0 - (-half_lives).exp2();
-        let difference = x - self.mean;
-        self.mean += weight * difference;
-        self.variance = (1.0 - weight) * (self.variance + weight * difference * difference);
+    /// Ends the run, with its episode if one is open.
+    fn end(&mut self, reason: EndReason, teller: &mut Teller<'_>) {
+        self.close(reason, teller);
+        self.run = None;
+    }
+
+    /// Ends the episode, if one is open, at the start of the present pane; the run goes on.
+    fn close(&mut self, reason: EndReason, teller: &mut Teller<'_>) {
+        let Some(run) = &mut self.run else { return };
+        let (first, was_open) = (run.watched_since.take(), std::mem::take(&mut run.is_open));
+        if let Some(first) = first.filter(|_| was_open) {
+            let at = teller.config.pane.start(teller.pane);
+            teller.tell(TransitionKind::Ended(reason), first, at, self.value);
+        }
     }
 }
 
@@ -228,18 +232,20 @@ impl PaneMachine for Anomaly {
     }
 
     fn apply(&mut self, pane: Pane, entries: &mut Vec<Entry<Moments>>, out: &mut Vec<Episode>) {
-        let before = entries.len();
-        entries.retain(|entry| !crate::detect::is_late(entry.event_pane, pane));
-        self.late += (before - entries.len()) as u64;
-        for run in entries.chunk_by(|a, b| a.group == b.group) {
-            let Some((first, others)) = run.split_first() else { continue };
-            let mut moments = first.partial.clone();
+        let told = out.len();
+        let all = entries.len();
+        entries.retain(|entry| entry.event_pane == pane);
+        self.late += (all - entries.len()) as u64;
+        for same in entries.chunk_by(|a, b| a.group == b.group) {
+            let Some((first, others)) = same.split_first() else { continue };
+            let mut moments = first.partial;
             others.iter().for_each(|entry| moments.merge(&entry.partial));
             if moments.count > 0 {
                 self.judge(first.group, pane, moments.mean(), out);
             }
         }
         self.look(pane, out);
+        out[told..].sort_by_key(|episode| episode.group);
     }
 
     fn next_due(&self) -> Option<Pane> {

@@ -2,37 +2,55 @@
 //!
 //! ```text
 //!  value      ·  · ·          x x x x x x        mean ± score deviations
-//!         ───────────────┐                 ┌──── the model stands still while it is suspicious,
-//!         ───────────────┘                 └──── and begins anew when the new level has lasted
-//!              warm-up   suspicious  open
+//!         ───────────────┐                 ┌──── the model stands still while panes are not usual, and
+//!         ───────────────┘                 └──── takes over what they taught when they have lasted
+//!              warm-up    for_  open
 //! ```
 //!
 //! # Semantics
-//! For the mean `x` of each pane with samples, `d = x - mean`. It is an anomaly when `d` lies on the
-//! configured side, `|d| >= min_deviation` and `|d| >= score * deviation`. An episode opens when every pane
-//! with samples was an anomaly for at least `for_`: it began at the start of the first of them, and opens
-//! at the end of the pane that made it long enough. It ends at the start of the first pane that is none;
-//! with [`EndReason::NoData`](tidewatch_dataflow::alert::EndReason::NoData) when there are no samples for
-//! longer than the greater of `for_` and six panes; and, since what lasts is no anomaly, after one
-//! half-life: the model then begins anew at the level reached, with its warm-up.
+//! For the mean `x` of each pane with samples, `d = x - mean`. The pane is **not usual** when `d` is not 0,
+//! `|d| >= min_deviation` and `|d| >= score * deviation`, and an **anomaly** when it also lies on the
+//! configured side. Nothing is judged before the model is `warm_up` old and made of five panes.
+//!
+//! - An episode **opens** when every pane with samples was an anomaly for at least `for_`: `started_at` is
+//!   the start of the first of them, `at` the end of the pane that made it long enough.
+//! - It **ends** as recovered with the first pane that is none, `at` the start of that pane.
+//! - It **ends** for want of data when there are no samples for longer than the greater of `for_` and six
+//!   panes, so panes should be at least a sixth of the interval between samples.
+//! - It **ends** as recovered when it has become the rule: once panes were not usual for longer than the
+//!   greater of `half_life` and `for_`, the model made of them takes the place of the former one.
+//! - `value` is the mean of the pane that decided it, of the last pane where none did.
 //!
 //! # Model
-//! Exponentially weighted mean and variance, updated incrementally (T. Finch, "Incremental calculation of
-//! weighted mean and variance", 2009, section 9): with `a = 1 - 2^(-dt / half_life)`,
-//! `mean += a d` and `variance = (1 - a) (variance + a d^2)`. `dt` is the time since the last pane learned, so
-//! that missing panes only make the past fade. Panes that are an anomaly are not learned.
+//! Exponentially weighted mean and variance, updated incrementally as by D. H. D. West, "Updating mean and
+//! variance estimates: an improved method", Communications of the ACM 22 (1979), with the weights of
+//! T. Finch, "Incremental calculation of weighted mean and variance" (2009): with `f = 2^(-dt / half_life)`
+//!
+//! ```text
+//! weight = weight f + 1      mean += d / weight      squares = squares f + d (x - mean)
+//! deviation = sqrt(squares / weight)
+//! ```
+//!
+//! `dt` is the time since the last pane learned, so missing panes only make the past fade. Since weights are
+//! summed, the first panes count alike, and a short warm-up already yields a fair deviation. A constant
+//! series has the deviation 0, and `min_deviation` decides alone.
+//!
+//! Panes that are not usual, on either side, are not learned but on trial: a second model is made of each
+//! run of them. It is dropped with the first usual pane, so no spike widens the deviation.
 //!
 //! # Late records
-//! None is taken back: see [`crate::detect::is_late`].
+//! Left out, see [`crate::detect::is_late`].
 //!
 //! # State
-//! 72 bytes for each group, forgotten after four half-lives without samples.
+//! 104 bytes for each group, 72 more while it is not usual; forgotten after four half-lives without samples.
 //!
 //! # Output time
 //! At the end of the admission pane.
 
 mod config;
 mod machine;
+mod model;
+
 #[cfg(test)]
 mod tests;
 

@@ -1,0 +1,135 @@
+//! Checks of `[[statistics]]`.
+
+use std::time::Duration;
+
+use tidewatch_dataflow::config::HumanDuration;
+use tidewatch_operators::feed::StatisticSpec;
+use tidewatch_operators::window::{WINDOW_PANES_MAX, WindowConfig, WindowError};
+
+use super::common::{duplicates, name, whole_seconds};
+use super::selector::{Selection, selector};
+use super::source::Produced;
+use crate::config::file::{StatisticSection, WindowSection};
+use crate::config::pane::{STATISTIC_PANE_MAX, longest_pane};
+use crate::config::report::Scope;
+use crate::config::resolved::Statistic;
+
+/// The label of points that names their window; see [`tidewatch_dataflow::metric::MetricPoint`].
+const WINDOW_LABEL: &str = "window";
+
+/// Checks a statistic, and resolves it. `allowed_lateness` is that of `[time]`.
+pub(super) fn statistic(
+    scope: &mut Scope<'_, '_, '_>,
+    section: &StatisticSection,
+    allowed_lateness: Duration,
+    produced: &Produced,
+) -> Option<Statistic> {
+    name(scope, "name", &section.name);
+    let StatisticSection { measurement, field, filters, group_by, .. } = section;
+    let selection = Selection { measurement, field, filters, group_by };
+    let selector = selector(scope, &selection, produced);
+    for (index, label) in group_by.iter().enumerate().filter(|(_, label)| *label == WINDOW_LABEL) {
+        scope.error(
+            &[&format!("group_by[{index}]")],
+            format!("points carry a label `{label}` of their own: which window they are of"),
+            "group by another label",
+        );
+    }
+    if section.aggregates.is_empty() {
+        scope.error(
+            &["aggregates"],
+            "nothing is computed",
+            "leave `aggregates` out for count, mean, min and max, or list at least one",
+        );
+    }
+    for (index, aggregate) in duplicates(&section.aggregates) {
+        scope.error(
+            &[&format!("aggregates[{index}]")],
+            format!("`{}` is listed twice", aggregate.as_str()),
+            "remove one of the two",
+        );
+    }
+    let lateness = section.allowed_lateness.map_or(allowed_lateness, HumanDuration::get);
+    let windows = windows(scope, &section.windows, lateness)?;
+    let spans = windows.iter().flat_map(|window| [window.size, window.slide]);
+    let pane = longest_pane(spans, STATISTIC_PANE_MAX)?;
+    for (index, window) in windows.iter().enumerate() {
+        if let Err(error) = window.plan(pane) {
+            plan_error(scope, index, &error);
+        }
+    }
+    Some(Statistic {
+        selector,
+        pane,
+        spec: StatisticSpec {
+            name: section.name.as_str().into(),
+            windows,
+            aggregates: section.aggregates.clone(),
+        },
+    })
+}
+
+/// All windows, or `None` when one of them is wrong.
+fn windows(
+    scope: &mut Scope<'_, '_, '_>,
+    sections: &[WindowSection],
+    allowed_lateness: Duration,
+) -> Option<Vec<WindowConfig>> {
+    if sections.is_empty() {
+        scope.error(
+            &["windows"],
+            "there is no window to compute over",
+            r#"list at least one: windows = [{ size = "10s" }]"#,
+        );
+        return None;
+    }
+    let mut windows: Vec<WindowConfig> = Vec::new();
+    for (index, section) in sections.iter().enumerate() {
+        let (size_key, slide_key) =
+            (format!("windows[{index}].size"), format!("windows[{index}].slide"));
+        let size = whole_seconds(scope, &size_key, section.size);
+        let slide = match section.slide {
+            Some(slide) => whole_seconds(scope, &slide_key, slide),
+            None => size,
+        };
+        let (Some(size), Some(slide)) = (size, slide) else { continue };
+        if slide > size {
+            scope.error(
+                &[&slide_key, &size_key],
+                format!(
+                    "a slide of {} leaves gaps between windows of {}",
+                    HumanDuration::from(slide),
+                    section.size
+                ),
+                "slide by at most the size: leave `slide` out for windows side by side",
+            );
+            continue;
+        }
+        let window = WindowConfig { size, slide, allowed_lateness };
+        if windows.contains(&window) {
+            scope.error(
+                &[&format!("windows[{index}]")],
+                "the same window is listed twice",
+                "remove one of the two",
+            );
+        }
+        windows.push(window);
+    }
+    (windows.len() == sections.len()).then_some(windows)
+}
+
+/// What the windows themselves find, in words of the file.
+fn plan_error(scope: &mut Scope<'_, '_, '_>, index: usize, error: &WindowError) {
+    let size = format!("windows[{index}].size");
+    match error {
+        WindowError::TooManyPanes { panes, pane, .. } => scope.error(
+            &[&size],
+            format!(
+                "window and allowed lateness keep {panes} panes of {} for each group, more than {WINDOW_PANES_MAX}",
+                HumanDuration::from(*pane)
+            ),
+            "make the window or `allowed_lateness` shorter, or all windows of this statistic multiples of a longer time",
+        ),
+        other => scope.error(&[&size], other.to_string(), "choose whole numbers of panes"),
+    }
+}

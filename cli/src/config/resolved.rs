@@ -1,0 +1,157 @@
+//! What a running pipeline uses: checked, with every default filled in.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tidewatch_connectors::codec::SourceFormat;
+use tidewatch_connectors::kafka::KafkaConfig;
+use tidewatch_connectors::sinks::ReceiverConfig;
+use tidewatch_dataflow::config::Secret;
+use tidewatch_dataflow::record::Topics;
+use tidewatch_dataflow::time::PaneSize;
+use tidewatch_operators::feed::{Detector, FeedSpec, RuleSpec, Selector, StatisticSpec};
+
+use super::file::{SinksSection, Start};
+use super::inventory::Inventory;
+use super::problem::Problem;
+
+/// A pipeline file, checked and resolved.
+#[derive(Clone, Debug)]
+pub struct PipelineConfig {
+    /// How to reach the brokers.
+    pub kafka: KafkaConfig,
+    /// The topics to read, sorted by name; at least one.
+    pub sources: Vec<Source>,
+    /// How event time advances.
+    pub time: TimeConfig,
+    /// Statistics, in the order of the file.
+    pub statistics: Vec<Statistic>,
+    /// Rules, in the order of the file.
+    pub rules: Vec<Rule>,
+    /// Receivers by name.
+    pub receivers: BTreeMap<String, ReceiverConfig>,
+    /// Where metrics and logs go. Paths are resolved.
+    pub sinks: SinksSection,
+    /// The topic for what cannot be processed. Without one, dead letters are counted and logged.
+    pub dead_letters: Option<String>,
+    /// Where the inventory is.
+    pub inventory_file: Option<PathBuf>,
+    /// What is known about groups; empty until the file is loaded, which [`super::load`] does.
+    pub inventory: Inventory,
+    /// The folder of the checkpoint store.
+    pub storage: PathBuf,
+    /// Where page, API and metrics are served.
+    pub listen: SocketAddr,
+    /// At most this many series are known to a worker.
+    pub series_max: usize,
+    /// Every secret that the file names.
+    pub secrets: Vec<Secret>,
+    /// What is allowed but probably not meant.
+    pub warnings: Vec<Problem>,
+}
+
+/// A topic that is read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    /// Name of the topic.
+    pub topic: String,
+    /// How its records are decoded.
+    pub format: SourceFormat,
+    /// Partitions to create the topic with.
+    pub partitions: u32,
+    /// Copies of each partition to create the topic with.
+    pub replication: u16,
+    /// How long the brokers are to keep records.
+    pub retention: Duration,
+}
+
+/// How event time advances; see [`super::file::TimeSection`] for what each means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimeConfig {
+    /// How far behind the newest record a record is still on time.
+    pub out_of_orderness: Duration,
+    /// How long past its end a window accepts corrections, where a statistic does not say otherwise.
+    /// Already in the windows of [`PipelineConfig::statistics`].
+    pub allowed_lateness: Duration,
+    /// After this silence a partition no longer holds time back.
+    pub idle_timeout: Duration,
+    /// Records further ahead of the clock than this are refused.
+    pub future_tolerance: Duration,
+    /// Where to begin without a checkpoint.
+    pub start: Start,
+    /// Episodes that were over longer ago than this are summarised.
+    pub stale_after: Duration,
+    /// How far a partition may lead what is applied; at least two of the longest panes.
+    pub max_lead: Duration,
+}
+
+/// A statistic and the feed it needs.
+#[derive(Clone, Debug)]
+pub struct Statistic {
+    /// Which samples.
+    pub selector: Selector,
+    /// The panes they are cut into.
+    pub pane: PaneSize,
+    /// What is computed of them.
+    pub spec: StatisticSpec,
+}
+
+/// A rule and the feed it needs.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Which samples.
+    pub selector: Selector,
+    /// The panes they are cut into.
+    pub pane: PaneSize,
+    /// What is looked for.
+    pub spec: RuleSpec,
+    /// Names of the receivers that are told: keys of [`PipelineConfig::receivers`].
+    pub receivers: Vec<String>,
+}
+
+/// Capabilities move by this when nothing is computed and only logs are stored.
+const IDLE_TICK_SECONDS: u64 = 10;
+
+impl PipelineConfig {
+    /// The greatest common divisor of all panes: capabilities are floored to it. At least one second.
+    pub fn tick(&self) -> PaneSize {
+        let idle = || PaneSize::new(Duration::from_secs(IDLE_TICK_SECONDS));
+        self.panes().reduce(PaneSize::gcd).or_else(idle).unwrap_or(PaneSize::SECOND)
+    }
+
+    /// The feeds of the pipeline: statistics and rules over the same samples in the same panes share one.
+    pub fn feeds(&self) -> Vec<FeedSpec> {
+        let statistics = self.statistics.iter();
+        let rules = self.rules.iter();
+        FeedSpec::shared(
+            statistics.map(|s| (s.selector.clone(), s.pane, s.spec.clone())),
+            rules.map(|r| (r.selector.clone(), r.pane, r.spec.clone())),
+        )
+    }
+
+    /// The panes of all statistics and rules.
+    pub fn panes(&self) -> impl Iterator<Item = PaneSize> {
+        let statistics = self.statistics.iter().map(|statistic| statistic.pane);
+        statistics.chain(self.rules.iter().map(|rule| rule.pane))
+    }
+
+    /// The longest window of any statistic, or condition of any rule: how far before the end of the log a
+    /// first start begins, so that its first windows and conditions are whole.
+    pub fn longest_window(&self) -> Duration {
+        let windows = self.statistics.iter().flat_map(|statistic| &statistic.spec.windows);
+        let windows = windows.map(|window| window.size);
+        let conditions = self.rules.iter().map(|rule| match &rule.spec.detector {
+            Detector::Sustained(config) => config.for_,
+            Detector::Burst(config) => config.window,
+            Detector::Anomaly(config) => config.for_,
+        });
+        windows.chain(conditions).max().unwrap_or_default()
+    }
+
+    /// The topics that are read; [`tidewatch_dataflow::record::PartitionId`] counts in them.
+    pub fn topics(&self) -> Topics {
+        Topics::new(self.sources.iter().map(|source| &source.topic))
+    }
+}

@@ -1,0 +1,137 @@
+//! A pipeline as a service: opened from its configuration, with stores, channels, page and telemetry.
+//!
+//! ```text
+//!  configuration ─► sources (Kafka) ─► pipeline ─► outlets ─► stores, channels, dead letters
+//!                                         │           └─► live page
+//!                                         └─► telemetry ─► /metrics /healthz /readyz
+//! ```
+
+mod channels;
+mod http;
+mod kafka;
+mod outlets;
+mod stores;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use anyhow::Context;
+use tidewatch_dataflow::time::{Clock, millis};
+use tidewatch_operators::feed::FeedSpec;
+use tokio::runtime;
+
+pub use outlets::Outlets;
+
+use crate::cluster::Membership;
+use crate::config::PipelineConfig;
+use crate::pipeline::{Outputs, PipelineCounters, PipelineSpec, Running, Shared, TimeSpec, start};
+use crate::telemetry::{Health, Telemetry};
+
+/// How long sinks may flush after the workers have stopped.
+const FLUSH_WITHIN: Duration = Duration::from_secs(10);
+
+/// A service that runs.
+pub struct Service {
+    running: Running,
+    outlets: Arc<Outlets>,
+    /// What it counts.
+    pub telemetry: Telemetry,
+    /// Where it serves page, API and metrics; `None` when it was told not to.
+    pub address: Option<SocketAddr>,
+    runtime: runtime::Handle,
+}
+
+/// What a service is started with besides its configuration.
+pub struct ServiceOptions {
+    /// Which part of a cluster it is.
+    pub membership: Membership,
+    /// Set to stop it.
+    pub stop: Arc<AtomicBool>,
+    /// Whether to serve page, API and metrics.
+    pub serve: bool,
+}
+
+impl Service {
+    /// Opens everything and starts the workers of this process on a runtime of the caller.
+    ///
+    /// # Errors
+    /// Whatever cannot be opened, by name.
+    pub fn start(
+        config: &PipelineConfig,
+        options: ServiceOptions,
+        runtime: &runtime::Handle,
+    ) -> anyhow::Result<Service> {
+        let clock = Clock::System;
+        let ServiceOptions { membership, stop, serve } = options;
+        let counters = Arc::new(PipelineCounters::default());
+        let gauges: Vec<_> = (0..membership.workers.get()).map(|_| Arc::default()).collect();
+        let sources = kafka::KafkaSources::open(config, &clock)?;
+        let outlets = Outlets::open(config, clock.clone(), Arc::clone(&counters), runtime)?;
+        let telemetry = Telemetry {
+            counters: Arc::clone(&counters),
+            gauges: gauges.clone(),
+            sinks: outlets.stats(),
+            clock: clock.clone(),
+        };
+        let address = if serve {
+            let health = Health { telemetry: telemetry.clone(), stopping: Arc::clone(&stop) };
+            let mut listen = config.listen;
+            if listen.port() != 0 {
+                // Each process of one machine has a port of its own, counting up.
+                let index = u16::try_from(membership.process).unwrap_or(0);
+                listen.set_port(listen.port().saturating_add(index));
+            }
+            Some(http::serve(listen, health, runtime)?)
+        } else {
+            None
+        };
+        let shared = Shared {
+            spec: spec(config, clock),
+            sources: Box::new(sources),
+            outputs: Arc::clone(&outlets) as Arc<dyn Outputs>,
+            stop,
+            counters,
+            gauges,
+        };
+        let running = start(&membership, shared).context("could not start the pipeline")?;
+        Ok(Service { running, outlets, telemetry, address, runtime: runtime.clone() })
+    }
+
+    /// Waits until the workers have stopped, then flushes the sinks; what they could not deliver is told
+    /// in the log.
+    ///
+    /// # Errors
+    /// What ended the workers, when it was not a stop.
+    pub fn wait(self) -> anyhow::Result<()> {
+        let ended = self.running.join();
+        self.runtime.block_on(self.outlets.close(FLUSH_WITHIN));
+        Ok(ended?)
+    }
+}
+
+/// The pipeline of a configuration.
+fn spec(config: &PipelineConfig, clock: Clock) -> PipelineSpec {
+    let time = TimeSpec {
+        out_of_orderness: config.time.out_of_orderness,
+        idle_timeout: config.time.idle_timeout,
+        future_tolerance: config.time.future_tolerance,
+        max_lead: config.time.max_lead,
+        clock,
+    };
+    let statistics = config.statistics.iter().map(|s| (s.selector.clone(), s.pane, s.spec.clone()));
+    let rules = config.rules.iter().map(|r| (r.selector.clone(), r.pane, r.spec.clone()));
+    PipelineSpec {
+        inventory: outlets::inventory(config),
+        series_max: config.series_max,
+        ..PipelineSpec::new(config.topics(), time, FeedSpec::shared(statistics, rules))
+    }
+}
+
+/// How far before the end of the log a first start begins, so that its first windows and conditions are
+/// whole.
+fn reach(config: &PipelineConfig) -> Duration {
+    let ms = millis(config.longest_window()) + millis(config.time.out_of_orderness);
+    Duration::from_millis(ms)
+}

@@ -1,0 +1,163 @@
+//! The stores of a service: time series, logs, transitions, dead letters, and the live page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use tidewatch_connectors::delivery::{Closed, Delivery, DeliveryConfig, DeliveryStats, SinkHandle};
+use tidewatch_connectors::kafka::dead_letters::DeadLetterWriter;
+use tidewatch_connectors::sinks::sqlite::{
+    SqliteLogs, SqliteMetrics, SqliteStore, SqliteTransitions,
+};
+use tidewatch_dataflow::alert::Transition;
+use tidewatch_dataflow::dead_letter::{DeadLetter, Reason};
+use tidewatch_dataflow::metric::MetricPoint;
+use tidewatch_dataflow::record::LogLine;
+use tidewatch_dataflow::sink::{RejectedItem, SinkWriter};
+use tokio::runtime;
+
+use crate::config::PipelineConfig;
+use crate::pipeline::PipelineCounters;
+
+/// The generation of the topics in the identities of log documents: it counts up when a topic is found to
+/// have been made anew, which only a checkpoint can tell.
+const GENERATION: u64 = 0;
+
+/// Handles of all stores, by what they take.
+#[derive(Default)]
+pub(super) struct Stores {
+    pub(super) points: Vec<SinkHandle<MetricPoint>>,
+    pub(super) logs: Vec<SinkHandle<LogLine>>,
+    pub(super) transitions: Vec<SinkHandle<Transition>>,
+    pub(super) letters: Vec<SinkHandle<DeadLetter>>,
+}
+
+/// Hands `items` to every handle; the last one gets them without a copy.
+pub(super) fn offer_all<T: Clone>(handles: &[SinkHandle<T>], items: Vec<T>) {
+    if let Some((last, others)) = handles.split_last() {
+        for handle in others {
+            handle.offer(items.clone());
+        }
+        last.offer(items);
+    }
+}
+
+/// Tells in the log what a closed sink could not deliver.
+pub(super) fn report_left<T>(closed: &Closed<T>) {
+    if !closed.left.is_empty() {
+        let error = closed.snapshot.last_error.as_deref().unwrap_or("no time was left");
+        tracing::error!(lost = closed.left.len(), error, "stopped with items not delivered");
+    }
+}
+
+/// Nothing to do about an item that a store refused: the delivery has counted and logged it.
+fn counted<T>(_item: &T, _why: &RejectedItem) {}
+
+impl Stores {
+    pub(super) fn open(
+        config: &PipelineConfig,
+        counters: &Arc<PipelineCounters>,
+        runtime: &runtime::Handle,
+    ) -> anyhow::Result<Self> {
+        let mut stores = Stores::default();
+        let topics = config.topics();
+        if let Some(topic) = &config.dead_letters {
+            let writer = DeadLetterWriter::open(&config.kafka, &topics, topic)
+                .with_context(|| format!("could not open the dead-letter topic `{topic}`"))?;
+            let queue = DeliveryConfig::default();
+            let handle = Delivery::spawn(runtime, "dead_letters", writer, queue, counted);
+            stores.letters.push(handle);
+        }
+        if let Some(influx) = &config.sinks.influxdb {
+            let writer = influx.open().context("could not open `[sinks.influxdb]`")?;
+            stores.points.push(spawn(runtime, "influxdb", writer, influx.delivery()));
+        }
+        if let Some(elastic) = &config.sinks.elasticsearch {
+            let writer = elastic
+                .open(topics.clone(), GENERATION)
+                .context("could not open `[sinks.elasticsearch]`")?;
+            let letters = stores.letters.clone();
+            let counters = Arc::clone(counters);
+            let on_rejected = move |line: &LogLine, why: &RejectedItem| {
+                counters.ingest.count_dead_letters(Reason::Rejected, 1);
+                offer_all(&letters, vec![refused(line, why)]);
+            };
+            let queue = elastic.delivery();
+            stores.logs.push(Delivery::spawn(runtime, "elasticsearch", writer, queue, on_rejected));
+        }
+        if let Some(sqlite) = &config.sinks.sqlite {
+            let store = SqliteStore::open(sqlite).context("could not open `[sinks.sqlite]`")?;
+            let queue = || DeliveryConfig {
+                queue_items: sqlite.queue_items,
+                batch_items: sqlite.batch_items,
+                on_full: sqlite.on_full,
+                ..DeliveryConfig::default()
+            };
+            let metrics = SqliteMetrics::new(store.clone());
+            stores.points.push(spawn(runtime, "sqlite/metrics", metrics, queue()));
+            let logs = SqliteLogs::new(store.clone(), topics);
+            stores.logs.push(spawn(runtime, "sqlite/logs", logs, queue()));
+            let transitions = SqliteTransitions::new(store.clone());
+            stores.transitions.push(spawn(runtime, "sqlite/alerts", transitions, queue()));
+        }
+        Ok(stores)
+    }
+
+    pub(super) fn stats(&self) -> Vec<Arc<DeliveryStats>> {
+        let points = self.points.iter().map(SinkHandle::stats);
+        let logs = self.logs.iter().map(SinkHandle::stats);
+        let transitions = self.transitions.iter().map(SinkHandle::stats);
+        points
+            .chain(logs)
+            .chain(transitions)
+            .chain(self.letters.iter().map(SinkHandle::stats))
+            .collect()
+    }
+
+    /// Whether one that may lose nothing is full.
+    pub(super) fn is_full(&self) -> bool {
+        self.points.iter().any(SinkHandle::must_stall)
+            || self.logs.iter().any(SinkHandle::must_stall)
+            || self.transitions.iter().any(SinkHandle::must_stall)
+            || self.letters.iter().any(SinkHandle::must_stall)
+    }
+
+    pub(super) async fn close(&self, deadline: Duration) {
+        tokio::join!(
+            close_all(&self.points, deadline),
+            close_all(&self.logs, deadline),
+            close_all(&self.transitions, deadline),
+        );
+        // Last, since a store may refuse items until it is closed.
+        close_all(&self.letters, deadline).await;
+    }
+}
+
+fn spawn<W: SinkWriter>(
+    runtime: &runtime::Handle,
+    name: &str,
+    writer: W,
+    queue: DeliveryConfig,
+) -> SinkHandle<W::Item> {
+    Delivery::spawn(runtime, name, writer, queue, counted)
+}
+
+async fn close_all<T: Send + Sync + 'static>(handles: &[SinkHandle<T>], deadline: Duration) {
+    let closing = handles.iter().map(|handle| handle.close(deadline));
+    for closed in futures_util::future::join_all(closing).await {
+        report_left(&closed);
+    }
+}
+
+/// The dead letter of a log line that a store refused.
+fn refused(line: &LogLine, why: &RejectedItem) -> DeadLetter {
+    DeadLetter {
+        partition: line.partition,
+        offset: line.offset,
+        reason: why.reason,
+        detail: why.detail.as_str().into(),
+        key: None,
+        value: line.message.as_bytes().into(),
+        event_time: Some(line.event_time),
+    }
+}

@@ -1,0 +1,160 @@
+//! Reads all counters of the process when somebody asks for `/metrics`.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Registry;
+use tidewatch_connectors::delivery::{DeliverySnapshot, DeliveryState, DeliveryStats};
+use tidewatch_dataflow::ingest::PartitionGauges;
+use tidewatch_dataflow::time::{Clock, EventTime};
+
+use super::names::{self, Kind, Metric};
+use crate::pipeline::worker::PipelineCounters;
+
+/// Everything that is exposed; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Telemetry {
+    /// Counters of the pipeline.
+    pub counters: Arc<PipelineCounters>,
+    /// Gauges of the workers of this process.
+    pub gauges: Vec<Arc<PartitionGauges>>,
+    /// Counters of the sinks.
+    pub sinks: Vec<Arc<DeliveryStats>>,
+    /// Tells how far behind event time is.
+    pub clock: Clock,
+}
+
+impl Telemetry {
+    /// The Prometheus text of all metrics.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a string does not fail.
+    pub fn encode(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+
+    /// Whether every partition of this process has been at the end of its log since the start.
+    pub fn caught_up(&self) -> bool {
+        self.gauges.iter().all(|gauges| gauges.caught_up.load(Ordering::Relaxed) == 1)
+    }
+
+    /// How far applied event time is behind the clock, in seconds; `None` before the first pane.
+    pub fn watermark_delay(&self) -> Option<f64> {
+        let applied = EventTime::from_millis(self.counters.applied.load(Ordering::Relaxed));
+        (applied > EventTime::MIN).then(|| self.clock.now().since(applied).as_secs_f64())
+    }
+}
+
+impl Collector for Telemetry {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let mut out = Encoder(encoder);
+        let (ingest, feeds) = (&self.counters.ingest, &self.counters.feeds);
+        out.counter(names::RECORDS, &ingest.records)?;
+        out.counter(names::BYTES, &ingest.bytes)?;
+        out.counter(names::POINTS, &ingest.points)?;
+        out.counter(names::LOG_LINES, &ingest.log_lines)?;
+        out.counter(names::READ_ERRORS, &ingest.read_errors)?;
+        let workers = || self.gauges.iter().enumerate().map(|(i, g)| (i.to_string(), g));
+        let lag = workers().map(|(i, g)| (i, g.lag.load(Ordering::Relaxed)));
+        out.family(names::LAG, "worker", lag)?;
+        let open = workers().map(|(i, g)| (i, g.open_points.load(Ordering::Relaxed)));
+        out.family(names::OPEN_POINTS, "worker", open)?;
+        let letters = ingest.dead_letters().map(|(r, n)| (r.as_str().to_owned(), n));
+        out.family(names::DEAD_LETTERS, "reason", letters)?;
+        out.counter(names::FILTERED, &feeds.filtered)?;
+        out.counter(names::SELECTED, &feeds.selected)?;
+        out.counter(names::LATE, &feeds.late)?;
+        out.counter(names::CORRECTIONS, &feeds.corrections)?;
+        out.counter(names::MERGED, &feeds.merged)?;
+        out.counter(names::FIRINGS, &self.counters.firings)?;
+        out.counter(names::TRANSITIONS, &self.counters.transitions)?;
+        if let Some(delay) = self.watermark_delay() {
+            out.gauge(names::WATERMARK_DELAY, delay)?;
+        }
+        let sinks: Vec<(String, DeliverySnapshot)> =
+            self.sinks.iter().map(|s| (s.name().to_owned(), s.snapshot())).collect();
+        let mut sink = |metric, number: fn(&DeliverySnapshot) -> u64| {
+            out.family(metric, "sink", sinks.iter().map(|(name, s)| (name.clone(), number(s))))
+        };
+        sink(names::SINK_OFFERED, |s| s.offered)?;
+        sink(names::SINK_DELIVERED, |s| s.delivered)?;
+        sink(names::SINK_QUEUED, |s| s.queued)?;
+        sink(names::SINK_SHED, |s| s.shed)?;
+        sink(names::SINK_REJECTED, |s| s.rejected)?;
+        sink(names::SINK_RETRIED, |s| s.retried)?;
+        sink(names::SINK_UP, |s| u64::from(s.state == DeliveryState::Up))
+    }
+}
+
+struct Encoder<'a>(DescriptorEncoder<'a>);
+
+impl Encoder<'_> {
+    fn counter(&mut self, metric: Metric, value: &AtomicU64) -> Result<(), fmt::Error> {
+        let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+        let encoder =
+            self.0.encode_descriptor(metric.name, metric.help, None, MetricType::Counter)?;
+        counter.encode(encoder)
+    }
+
+    fn gauge(&mut self, metric: Metric, value: f64) -> Result<(), fmt::Error> {
+        let encoder =
+            self.0.encode_descriptor(metric.name, metric.help, None, MetricType::Gauge)?;
+        ConstGauge::new(value).encode(encoder)
+    }
+
+    fn family(
+        &mut self,
+        metric: Metric,
+        label: &str,
+        values: impl Iterator<Item = (String, u64)>,
+    ) -> Result<(), fmt::Error> {
+        let kind = match metric.kind {
+            Kind::Counter => MetricType::Counter,
+            Kind::Gauge => MetricType::Gauge,
+        };
+        let mut encoder = self.0.encode_descriptor(metric.name, metric.help, None, kind)?;
+        for (name, value) in values {
+            let labels = [(label, name.as_str())];
+            let encoder = encoder.encode_family(&labels)?;
+            match metric.kind {
+                Kind::Counter => ConstCounter::new(value).encode(encoder)?,
+                Kind::Gauge => {
+                    ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(encoder)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_exposed_under_its_name() {
+        let telemetry = Telemetry {
+            counters: Arc::default(),
+            gauges: vec![Arc::default()],
+            sinks: Vec::new(),
+            clock: Clock::manual(EventTime::from_millis(5_000)),
+        };
+        telemetry.counters.applied.store(2_000, Ordering::Relaxed);
+        let text = telemetry.encode().unwrap();
+        for metric in names::METRICS {
+            assert!(text.contains(&format!("# HELP {} ", metric.name)), "{}\n{text}", metric.name);
+        }
+        assert!(text.contains("tidewatch_watermark_delay_seconds 3.0"), "{text}");
+        assert!(text.contains("tidewatch_dead_letters_total{reason=\"late\"} 0"), "{text}");
+    }
+}

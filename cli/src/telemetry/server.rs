@@ -1,0 +1,50 @@
+//! `/metrics`, `/healthz` and `/readyz`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::Telemetry;
+
+/// What the health endpoints know.
+#[derive(Clone, Debug)]
+pub struct Health {
+    /// The numbers.
+    pub telemetry: Telemetry,
+    /// Set once the process was asked to stop.
+    pub stopping: Arc<AtomicBool>,
+}
+
+/// The endpoints for machines: `/metrics` in Prometheus text, `/healthz` 200 while the process lives,
+/// `/readyz` 200 once every partition was read to its end and until a stop is requested.
+pub fn admin_router(health: Health) -> Router {
+    Router::new()
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .with_state(health)
+}
+
+const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+async fn metrics(State(health): State<Health>) -> Response {
+    match health.telemetry.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
+    if health.stopping.load(Ordering::Relaxed) {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if health.telemetry.caught_up() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "catching up\n")
+    }
+}

@@ -1,0 +1,217 @@
+//! What the JSON codecs share: errors with their place, bounded skipping, borrowed strings.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use smallvec::SmallVec;
+use tidewatch_dataflow::dead_letter::{Malformed, Reason};
+
+use super::{DEPTH_MAX, FIELDS_MAX, excerpt};
+
+/// Begins the text of an error that carries its own reason; no error of `serde_json` begins so.
+const MARK: char = '\u{1}';
+
+/// An error from inside a visitor, with a reason of our own.
+pub(super) fn fault<E: de::Error>(reason: Reason, detail: impl fmt::Display) -> E {
+    E::custom(format_args!("{MARK}{}{MARK}{detail}", reason.as_str()))
+}
+
+/// The same for a fault that is there already.
+pub(super) fn pass<E: de::Error>(why: Malformed) -> E {
+    fault(why.reason, why.detail)
+}
+
+/// Why `text` could not be read, with the byte where reading stopped.
+pub(super) fn malformed(text: &str, error: &serde_json::Error) -> Malformed {
+    let at = match error.is_eof() {
+        true => text.len(),
+        false => offset(text, error.line(), error.column()),
+    };
+    let said = error.to_string();
+    // The place is told as a byte below, which is what helps in a message of one line.
+    let said = said.rsplit_once(" at line ").map_or(said.as_str(), |(said, _)| said);
+    if let Some((name, detail)) = said.strip_prefix(MARK).and_then(|s| s.split_once(MARK)) {
+        let reason = Reason::ALL.into_iter().find(|reason| reason.as_str() == name);
+        return Malformed::new(
+            reason.unwrap_or(Reason::Unparseable),
+            format!("{detail} (near byte {at})"),
+        );
+    }
+    let reason = if said.starts_with("number out of range") {
+        Reason::NotANumber
+    } else {
+        Reason::Unparseable
+    };
+    Malformed::new(
+        reason,
+        format!("{said} at byte {at}, near {}", excerpt(text.as_bytes(), at.saturating_sub(8))),
+    )
+}
+
+/// The byte that `serde_json` means by a line and a column, both counted from one.
+fn offset(text: &str, line: usize, column: usize) -> usize {
+    let start = match line.checked_sub(2) {
+        None => 0,
+        Some(skip) => memchr::memchr_iter(b'\n', text.as_bytes()).nth(skip).map_or(0, |at| at + 1),
+    };
+    (start + column.saturating_sub(1)).min(text.len())
+}
+
+/// A string that borrows from the input unless it has escapes.
+pub(super) struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Cow<'de, str>, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+    fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Borrowed(text))
+    }
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Cow<'de, str>, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// Reads a value of any kind and forgets it, at most so many levels deep.
+pub(super) struct Skip(pub(super) u8);
+
+impl Skip {
+    /// For a member of the record's own object.
+    pub(super) const MEMBER: Skip = Skip(DEPTH_MAX - 1);
+
+    fn deeper<E: de::Error>(&self) -> Result<Skip, E> {
+        match self.0.checked_sub(1) {
+            Some(left) => Ok(Skip(left)),
+            None => {
+                Err(fault(Reason::TooLarge, format_args!("nested deeper than {DEPTH_MAX} levels")))
+            }
+        }
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Skip {
+    type Value = ();
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Skip {
+    type Value = ();
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+    fn visit_unit<E: de::Error>(self) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_bool<E: de::Error>(self, _: bool) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_u64<E: de::Error>(self, _: u64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_i64<E: de::Error>(self, _: i64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_f64<E: de::Error>(self, _: f64) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_str<E: de::Error>(self, _: &str) -> Result<(), E> {
+        Ok(())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        let inside = self.deeper()?;
+        while seq.next_element_seed(Skip(inside.0))?.is_some() {}
+        Ok(())
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let inside = self.deeper()?;
+        while map.next_key_seed(Text)?.is_some() {
+            map.next_value_seed(Skip(inside.0))?;
+        }
+        Ok(())
+    }
+}
+
+/// The members of one object in their order, with their values as the text they have; of a repeated name
+/// the last value, at the place of the first.
+pub(super) type Members<'de> = SmallVec<[(Cow<'de, str>, &'de RawValue); 16]>;
+
+/// Reads the members of one object.
+pub(super) struct Object;
+
+impl<'de> DeserializeSeed<'de> for Object {
+    type Value = Members<'de>;
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Members<'de>, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object {
+    type Value = Members<'de>;
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+        let mut members = Members::new();
+        let mut seen = 0_usize;
+        while let Some(name) = map.next_key_seed(Text)? {
+            let value: &RawValue = map.next_value()?;
+            seen += 1;
+            if seen > FIELDS_MAX {
+                return Err(fault(
+                    Reason::TooLarge,
+                    format_args!("more than {FIELDS_MAX} members"),
+                ));
+            }
+            members.push((name, value));
+        }
+        keep_last(&mut members);
+        Ok(members)
+    }
+}
+
+/// Of repeated names keeps the last value, at the place of the first.
+fn keep_last(members: &mut Members<'_>) {
+    // Up to here comparing all pairs is quicker than sorting, and it is where log lines are.
+    const FEW: usize = 24;
+    let repeated = if members.len() <= FEW {
+        members
+            .iter()
+            .enumerate()
+            .any(|(i, (a, _))| members.iter().skip(i + 1).any(|(b, _)| a == b))
+    } else {
+        let mut names: Vec<&str> = members.iter().map(|(name, _)| name.as_ref()).collect();
+        names.sort_unstable();
+        names.windows(2).any(|pair| pair[0] == pair[1])
+    };
+    if repeated {
+        let mut places = std::collections::HashMap::new();
+        let mut kept = Members::new();
+        for (name, value) in members.drain(..) {
+            match places.get(&name) {
+                Some(&at) => {
+                    let slot: Option<&mut (Cow<'_, str>, &RawValue)> = kept.get_mut(at);
+                    if let Some((_, old)) = slot {
+                        *old = value;
+                    }
+                }
+                None => {
+                    places.insert(name.clone(), kept.len());
+                    kept.push((name, value));
+                }
+            }
+        }
+        *members = kept;
+    }
+}

@@ -1,0 +1,245 @@
+//! Codecs: from the bytes of a record to points and log lines.
+//!
+//! | [`Format`] | a record is | documented in |
+//! | --- | --- | --- |
+//! | `telegraf_json` | Telegraf's JSON, one metric or a batch | [`telegraf`] |
+//! | `value` | one number or percentage, keyed by host | [`value`] |
+//! | `json_log` | a log line as a JSON object | [`json_log`] |
+//! | `text_log` | a log line as plain text | [`text_log`] |
+//! | `auto` | any of these, decided record by record | [`auto`] |
+//!
+//! A record is decoded whole or not at all. What cannot be decoded is rejected with a reason for
+//! machines and a detail for people, which names the byte where reading stopped.
+//!
+//! # Bounds
+//!
+//! Every decoder refuses a record with [`Reason::TooLarge`](tidewatch_dataflow::dead_letter::Reason)
+//! beyond these bounds, so that one record costs at most some milliseconds and a few megabytes:
+//!
+//! | what | bound | why |
+//! | --- | --- | --- |
+//! | bytes of a value | [`VALUE_MAX`] | Kafka's own default for a message |
+//! | depth of JSON | [`DEPTH_MAX`] | what people write is under ten deep |
+//! | fields of one object | [`FIELDS_MAX`] | a metric has tens |
+//! | points or lines of one record | [`POINTS_MAX`] | Telegraf's default batch is 1,000 |
+//! | labels of a series | [`LABELS_MAX`] | a metric has about ten |
+//! | bytes of a measurement and its labels | [`LABEL_BYTES_MAX`] | a million series are then at most 4 GiB |
+//!
+//! # Time
+//!
+//! Times are read as [`time`] says: numbers by their magnitude, texts as RFC 3339 or close to it. An
+//! instant before 1970 or after the year 9999 is refused.
+
+pub mod auto;
+mod fields;
+mod json;
+pub mod json_log;
+pub mod level;
+mod line;
+pub mod telegraf;
+pub mod text_log;
+pub mod time;
+pub mod value;
+
+use serde::Deserialize;
+use tidewatch_dataflow::dead_letter::{Malformed, Reason};
+use tidewatch_dataflow::record::{Decoded, PartitionId, Record, RecordBatch, RecordTime};
+use tidewatch_dataflow::series::SeriesTable;
+use tidewatch_dataflow::source::Codec;
+use tidewatch_dataflow::time::EventTime;
+
+/// The longest value that is decoded: 1 MiB.
+pub const VALUE_MAX: usize = 1 << 20;
+/// The deepest nesting of JSON, counting the record's own object as one.
+pub const DEPTH_MAX: u8 = 32;
+/// The most fields of one metric, and the most members of one log line.
+pub const FIELDS_MAX: usize = 4_096;
+/// The most points, and the most log lines, of one record.
+pub const POINTS_MAX: usize = 10_000;
+/// The most labels of one series.
+pub const LABELS_MAX: usize = 128;
+/// The most bytes of a measurement's name and its labels together.
+pub const LABEL_BYTES_MAX: usize = 4_096;
+
+/// What the records of a topic look like.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// Decided for each record by how it begins.
+    #[default]
+    Auto,
+    /// Telegraf's JSON, one metric or a batch.
+    TelegrafJson,
+    /// One number or percentage, keyed by host.
+    Value,
+    /// A log line as a JSON object.
+    JsonLog,
+    /// A log line as plain text.
+    TextLog,
+}
+
+/// How to decode the records of one topic.
+///
+/// ```
+/// use tidewatch_connectors::codec::{Format, SourceFormat};
+/// let source = SourceFormat::new("cpu-usage", Format::Value);
+/// assert_eq!((&*source.measurement, &*source.field, &*source.key_label), ("cpu", "value", "host"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceFormat {
+    /// What the records look like.
+    pub format: Format,
+    /// The topic's name; the service of text log lines.
+    pub topic: Box<str>,
+    /// The measurement of [`Format::Value`].
+    pub measurement: Box<str>,
+    /// The field of [`Format::Value`].
+    pub field: Box<str>,
+    /// The label that the record's key becomes in [`Format::Value`].
+    pub key_label: Box<str>,
+}
+
+impl SourceFormat {
+    /// The defaults for `topic`: the measurement is the topic's name without `-usage`, the field is
+    /// `value`, the key is the `host`.
+    pub fn new(topic: &str, format: Format) -> Self {
+        SourceFormat {
+            format,
+            topic: topic.into(),
+            measurement: topic.strip_suffix("-usage").unwrap_or(topic).into(),
+            field: "value".into(),
+            key_label: "host".into(),
+        }
+    }
+}
+
+/// The codec of a source. It remembers numbers of field names, so it must be given the same series table
+/// each time to be quick; given another, it is still right.
+pub fn for_source(source: &SourceFormat) -> Box<dyn Codec> {
+    match source.format {
+        Format::Auto => Box::new(Each(auto::Auto::new(source))),
+        Format::TelegrafJson => Box::new(Each(telegraf::TelegrafJson::default())),
+        Format::Value => Box::new(Each(value::Value::new(source))),
+        Format::JsonLog => Box::new(Each(json_log::JsonLog::default())),
+        Format::TextLog => Box::new(Each(text_log::TextLog::new(source))),
+    }
+}
+
+/// One record with a value of acceptable size.
+#[derive(Copy, Clone)]
+struct Input<'a> {
+    partition: PartitionId,
+    record: Record<'a>,
+    value: &'a [u8],
+}
+
+impl<'a> Input<'a> {
+    /// Kafka's timestamp, for records that do not say themselves when they were made.
+    fn record_time(&self) -> Result<EventTime, Malformed> {
+        match self.record.time {
+            RecordTime::Created(time) | RecordTime::Appended(time) => time::checked(time),
+            RecordTime::Unknown => Err(Malformed::new(
+                Reason::MissingField,
+                "no time: neither the value nor the record has one",
+            )),
+        }
+    }
+
+    /// The key as text, if there is one and it is not empty.
+    fn key_text(&self) -> Result<Option<&'a str>, Malformed> {
+        match self.record.key {
+            None | Some([]) => Ok(None),
+            Some(key) => std::str::from_utf8(key).map(Some).map_err(|error| {
+                Malformed::new(
+                    Reason::Unparseable,
+                    format!("the key is not UTF-8 at byte {}", error.valid_up_to()),
+                )
+            }),
+        }
+    }
+
+    /// The value as text.
+    fn text(&self) -> Result<&'a str, Malformed> {
+        std::str::from_utf8(self.value).map_err(|error| {
+            Malformed::new(
+                Reason::Unparseable,
+                format!("the value is not UTF-8 at byte {}", error.valid_up_to()),
+            )
+        })
+    }
+}
+
+/// Decodes one record; what it appends before it fails is taken back by the caller.
+trait Decode {
+    fn record(
+        &mut self,
+        input: Input<'_>,
+        series: &mut SeriesTable,
+        out: &mut Decoded,
+    ) -> Result<(), Malformed>;
+}
+
+/// The codec that decodes record after record.
+struct Each<D>(D);
+
+impl<D: Decode> Codec for Each<D> {
+    fn decode(&mut self, batch: &RecordBatch<'_>, series: &mut SeriesTable, out: &mut Decoded) {
+        for record in batch.records {
+            let mark = out.mark();
+            let result = match record.value {
+                None => Err(Malformed::new(Reason::Empty, "the record has no value (a tombstone)")),
+                Some(value) if value.len() > VALUE_MAX => Err(Malformed::new(
+                    Reason::TooLarge,
+                    format!("the value has {} bytes, more than {VALUE_MAX}", value.len()),
+                )),
+                Some(value) if value.trim_ascii().is_empty() => {
+                    Err(Malformed::new(Reason::Empty, "the value is empty"))
+                }
+                Some(value) => {
+                    let input = Input { partition: batch.partition, record: *record, value };
+                    self.0.record(input, series, out)
+                }
+            };
+            if let Err(why) = result {
+                out.reject(mark, record.offset, why);
+            }
+        }
+    }
+}
+
+/// The end of a column as the index type of [`Point::values`](tidewatch_dataflow::record::Point).
+fn column_end(len: usize) -> u32 {
+    // A number takes six bytes at least (`"":0,` and its digit), so a batch of 8,192 records of 1 MiB
+    // has at most 8,192 * 2^20 / 6 = 1.4 * 10^9 values, a third of what fits.
+    u32::try_from(len).unwrap_or(u32::MAX)
+}
+
+/// Refuses labels that would make the series table too large.
+fn check_labels(measurement: &str, labels: &[(&str, &str)]) -> Result<(), Malformed> {
+    if labels.len() > LABELS_MAX {
+        return Err(Malformed::new(
+            Reason::TooLarge,
+            format!("{} labels, more than {LABELS_MAX}", labels.len()),
+        ));
+    }
+    let bytes = labels.iter().fold(measurement.len(), |sum, (n, v)| sum + n.len() + v.len());
+    if bytes > LABEL_BYTES_MAX {
+        return Err(Malformed::new(
+            Reason::TooLarge,
+            format!("name and labels have {bytes} bytes, more than {LABEL_BYTES_MAX}"),
+        ));
+    }
+    Ok(())
+}
+
+/// The fault of a full series table.
+fn table_full(full: tidewatch_dataflow::series::TableFull) -> Malformed {
+    Malformed::new(Reason::SeriesLimit, full.to_string())
+}
+
+/// At most 32 bytes of `bytes` from `at` on, printable.
+fn excerpt(bytes: &[u8], at: usize) -> String {
+    let rest = bytes.get(at..).unwrap_or_default();
+    let cut = rest.get(..32).unwrap_or(rest);
+    format!("`{}`", cut.escape_ascii())
+}

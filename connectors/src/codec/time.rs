@@ -1,0 +1,167 @@
+//! Reading times: numbers by their magnitude, texts as RFC 3339 and its common relatives.
+//!
+//! # Numbers
+//!
+//! The unit is told by the magnitude of the number `n`:
+//!
+//! | `n` | unit | covers |
+//! | --- | --- | --- |
+//! | below 10^11 | seconds | to the year 5138 |
+//! | below 10^14 | milliseconds | March 1973 to the year 5138 |
+//! | below 10^17 | microseconds | March 1973 to the year 5138 |
+//! | from there on | nanoseconds | March 1973 to 2554 |
+//!
+//! Micro- and nanoseconds are cut to milliseconds. A number with a fraction is rounded to the nearest
+//! millisecond. Negative numbers are refused.
+//!
+//! # Texts
+//!
+//! ```text
+//! time     = date ("T" | "t" | " ") clock [zone]
+//! date     = YYYY ("-" | "/") MM ("-" | "/") DD          both separators alike
+//! clock    = hh ":" mm ":" ss [("." | ",") digit+]       cut to milliseconds; second 60 counts as 59
+//! zone     = "Z" | "z" | ("+" | "-") hh [":"] mm         without one: UTC
+//! ```
+//!
+//! A text of digits only is read as a number.
+
+use jiff::civil::DateTime;
+use jiff::tz::Offset;
+use tidewatch_dataflow::dead_letter::{Malformed, Reason};
+use tidewatch_dataflow::time::EventTime;
+
+/// The last millisecond of the year 9999.
+const LAST_MILLIS: u64 = 253_402_300_799_999;
+
+fn out_of_range(what: impl std::fmt::Display) -> Malformed {
+    Malformed::new(
+        Reason::TimeOutOfRange,
+        format!("the time {what} lies before 1970 or after the year 9999"),
+    )
+}
+
+/// `time`, unless it lies after the year 9999.
+pub(super) fn checked(time: EventTime) -> Result<EventTime, Malformed> {
+    if time.as_millis() > LAST_MILLIS { Err(out_of_range(time.as_millis())) } else { Ok(time) }
+}
+
+/// The time of a whole number, its unit told by its magnitude.
+pub(super) fn from_integer(number: u64) -> EventTime {
+    EventTime::from_millis(match number {
+        0..100_000_000_000 => number * 1_000,
+        100_000_000_000..100_000_000_000_000 => number,
+        100_000_000_000_000..100_000_000_000_000_000 => number / 1_000,
+        _ => number / 1_000_000,
+    })
+}
+
+/// The time of a number with a fraction, or of one too large for an integer.
+pub(super) fn from_float(number: f64) -> Result<EventTime, Malformed> {
+    let millis = if number < 1e11 {
+        number * 1e3
+    } else if number < 1e14 {
+        number
+    } else if number < 1e17 {
+        number / 1e3
+    } else {
+        number / 1e6
+    }
+    .round();
+    // `LAST_MILLIS` is below 2^53, so this comparison is exact.
+    if (0.0..=LAST_MILLIS as f64).contains(&millis) {
+        Ok(EventTime::from_millis(millis as u64))
+    } else {
+        Err(out_of_range(number))
+    }
+}
+
+/// The time of a whole text.
+pub(super) fn from_text(text: &str) -> Result<EventTime, Malformed> {
+    let text = text.trim_ascii();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return text.parse().map(from_integer).map_err(|_| out_of_range(text));
+    }
+    match leading(text.as_bytes()) {
+        Some((time, length)) if length == text.len() => time,
+        _ => Err(Malformed::new(
+            Reason::Unparseable,
+            format!(
+                "{} is no time: write RFC 3339, as in `2026-11-22T19:40:00.123Z`, or a number since the epoch",
+                super::excerpt(text.as_bytes(), 0)
+            ),
+        )),
+    }
+}
+
+/// The time at the very front of `bytes` and how many bytes it has; `None` when there is none.
+pub(super) fn leading(bytes: &[u8]) -> Option<(Result<EventTime, Malformed>, usize)> {
+    let head: &[u8; 19] = bytes.first_chunk()?;
+    let separator = head[4];
+    let shape = matches!(separator, b'-' | b'/')
+        && head[7] == separator
+        && matches!(head[10], b'T' | b't' | b' ')
+        && head[13] == b':'
+        && head[16] == b':';
+    if !shape {
+        return None;
+    }
+    let year = digits(&head[0..4])?;
+    let [month, day] = [digits(&head[5..7])?, digits(&head[8..10])?];
+    let [hour, minute, second] =
+        [digits(&head[11..13])?, digits(&head[14..16])?, digits(&head[17..19])?];
+    let mut at = head.len();
+    let mut millis = 0;
+    if let Some(b'.' | b',') = bytes.get(at) {
+        let fraction = bytes.get(at + 1..).unwrap_or_default();
+        let count = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        if count > 0 {
+            let three = fraction.iter().take(count).chain(std::iter::repeat(&b'0')).take(3);
+            millis = three.fold(0, |sum, digit| sum * 10 + i64::from(digit - b'0'));
+            at += 1 + count;
+        }
+    }
+    let (zone_seconds, zone_length) = zone(bytes.get(at..).unwrap_or_default());
+    at += zone_length;
+    let narrow = |number: i64| i8::try_from(number).ok();
+    let civil = DateTime::new(
+        i16::try_from(year).ok()?,
+        narrow(month)?,
+        narrow(day)?,
+        narrow(hour)?,
+        narrow(minute)?,
+        narrow(second.min(if second == 60 { 59 } else { second }))?,
+        0,
+    )
+    .ok()?;
+    let seconds = Offset::UTC.to_timestamp(civil).ok()?.as_second() - zone_seconds;
+    let time = u64::try_from(seconds * 1_000 + millis)
+        .map_err(|_| out_of_range(seconds))
+        .and_then(|millis| checked(EventTime::from_millis(millis)));
+    Some((time, at))
+}
+
+/// The zone at the front of `bytes`: seconds east of Greenwich, and its length.
+fn zone(bytes: &[u8]) -> (i64, usize) {
+    let sign = match bytes.first() {
+        Some(b'Z' | b'z') => return (0, 1),
+        Some(b'+') => 1,
+        Some(b'-') => -1,
+        _ => return (0, 0),
+    };
+    let colon = usize::from(bytes.get(3) == Some(&b':'));
+    let hours = bytes.get(1..3).and_then(digits);
+    let minutes = bytes.get(3 + colon..5 + colon).and_then(digits);
+    match (hours, minutes) {
+        (Some(hours @ 0..24), Some(minutes @ 0..60)) => {
+            (sign * (hours * 3_600 + minutes * 60), 5 + colon)
+        }
+        _ => (0, 0),
+    }
+}
+
+/// The number that the decimal digits spell; `None` when one of them is none.
+fn digits(bytes: &[u8]) -> Option<i64> {
+    bytes
+        .iter()
+        .try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
+}

@@ -1,0 +1,106 @@
+//! The configuration of the Elasticsearch sink.
+
+use std::num::NonZeroUsize;
+
+use serde::Deserialize;
+use tidewatch_dataflow::config::Secret;
+use tidewatch_dataflow::record::Topics;
+
+use super::ElasticsearchWriter;
+use crate::delivery::{DeliveryConfig, OnFull, default_batch_items, default_queue_items};
+use crate::http;
+use crate::sinks::OpenError;
+
+/// `[sinks.elasticsearch]`: writes log lines to daily indexes of Elasticsearch 8 or OpenSearch 2.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ElasticsearchConfig {
+    /// Address of the cluster: `http://127.0.0.1:9200`.
+    pub url: String,
+    /// Beginning of the indexes' names: a line goes to `<index>-YYYY.MM.DD`, by its own day in UTC.
+    /// Lower case. Default: `tidewatch-logs`.
+    #[serde(default = "index")]
+    pub index: String,
+    /// User name; with `password`.
+    pub username: Option<String>,
+    /// The user's password: `{ env = "ELASTICSEARCH_PASSWORD" }`.
+    pub password: Option<Secret>,
+    /// An encoded API key, instead of user and password.
+    pub api_key: Option<Secret>,
+    /// What happens when the queue is full: `stall` (default) or `shed`.
+    #[serde(default)]
+    pub on_full: OnFull,
+    /// The queue is full from this many lines on. Default: 100,000.
+    #[serde(default = "queue_items")]
+    pub queue_items: NonZeroUsize,
+    /// Lines in a request, at most. Default: 5,000.
+    #[serde(default = "batch_items")]
+    pub batch_items: NonZeroUsize,
+}
+
+impl ElasticsearchConfig {
+    /// Checks what can be checked without secrets and without the cluster.
+    ///
+    /// # Errors
+    /// [`OpenError::Invalid`] naming the field.
+    pub fn validate(&self) -> Result<(), OpenError> {
+        let invalid =
+            |field, reason: &str| Err(OpenError::Invalid { field, reason: reason.into() });
+        http::parse_url("url", &self.url)?;
+        if !is_index_name(&self.index) {
+            return invalid(
+                "index",
+                "write lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or digit, at most 200 characters",
+            );
+        }
+        match (&self.username, &self.password, &self.api_key) {
+            (None, None, _) | (Some(_), Some(_), None) => Ok(()),
+            (Some(_), None, None) => invalid("username", "`password` is missing beside it"),
+            (None, Some(_), None) => invalid("password", "`username` is missing beside it"),
+            (_, _, Some(_)) => invalid("api_key", "give either a key or user and password"),
+        }
+    }
+
+    /// How to queue, batch and retry.
+    pub fn delivery(&self) -> DeliveryConfig {
+        DeliveryConfig {
+            queue_items: self.queue_items.get(),
+            batch_items: self.batch_items.get(),
+            on_full: self.on_full,
+            ..DeliveryConfig::default()
+        }
+    }
+
+    /// Fetches the secrets and makes the writer. Reaches no cluster.
+    ///
+    /// `topics` names the topics that lines come from; `generation` tells a topic that was made anew from
+    /// the one of the same name before it, and is 0 for the first. Both are part of a document's identity.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration is wrong or a secret is not there.
+    pub fn open(&self, topics: Topics, generation: u64) -> Result<ElasticsearchWriter, OpenError> {
+        self.validate()?;
+        ElasticsearchWriter::new(self, topics, generation)
+    }
+}
+
+/// Whether `text` with a day behind it is an index name on every supported server.
+fn is_index_name(text: &str) -> bool {
+    let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
+    let first = text.bytes().next();
+    first.is_some_and(|b| b.is_ascii_lowercase() || b.is_ascii_digit())
+        && text.len() <= 200
+        && text.bytes().all(allowed)
+}
+
+fn index() -> String {
+    "tidewatch-logs".to_owned()
+}
+
+fn queue_items() -> NonZeroUsize {
+    NonZeroUsize::new(default_queue_items()).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn batch_items() -> NonZeroUsize {
+    NonZeroUsize::new(default_batch_items()).unwrap_or(NonZeroUsize::MIN)
+}

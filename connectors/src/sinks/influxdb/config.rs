@@ -1,0 +1,77 @@
+//! The configuration of the InfluxDB sink.
+
+use std::num::NonZeroUsize;
+
+use serde::Deserialize;
+use tidewatch_dataflow::config::Secret;
+
+use super::InfluxWriter;
+use crate::delivery::{DeliveryConfig, OnFull, default_batch_items, default_queue_items};
+use crate::http;
+use crate::sinks::OpenError;
+
+/// `[sinks.influxdb]`: writes metric points to a bucket of InfluxDB 2.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InfluxConfig {
+    /// Address of the server: `http://127.0.0.1:8086`.
+    pub url: String,
+    /// Name of the organisation.
+    pub org: String,
+    /// Name of the bucket.
+    pub bucket: String,
+    /// Token that may write to the bucket: `{ env = "INFLUX_TOKEN" }`.
+    pub token: Secret,
+    /// What happens when the queue is full: `stall` (default) or `shed`.
+    #[serde(default)]
+    pub on_full: OnFull,
+    /// The queue is full from this many points on. Default: 100,000.
+    #[serde(default = "queue_items")]
+    pub queue_items: NonZeroUsize,
+    /// Points in a request, at most. Default: 5,000.
+    #[serde(default = "batch_items")]
+    pub batch_items: NonZeroUsize,
+}
+
+impl InfluxConfig {
+    /// Checks what can be checked without the token and without the server.
+    ///
+    /// # Errors
+    /// [`OpenError::Invalid`] naming the field.
+    pub fn validate(&self) -> Result<(), OpenError> {
+        http::parse_url("url", &self.url)?;
+        for (field, value) in [("org", &self.org), ("bucket", &self.bucket)] {
+            if value.is_empty() {
+                return Err(OpenError::Invalid { field, reason: "it is empty".into() });
+            }
+        }
+        Ok(())
+    }
+
+    /// How to queue, batch and retry.
+    pub fn delivery(&self) -> DeliveryConfig {
+        DeliveryConfig {
+            queue_items: self.queue_items.get(),
+            batch_items: self.batch_items.get(),
+            on_full: self.on_full,
+            ..DeliveryConfig::default()
+        }
+    }
+
+    /// Fetches the token and makes the writer. Reaches no server.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration is wrong or the token is not there.
+    pub fn open(&self) -> Result<InfluxWriter, OpenError> {
+        self.validate()?;
+        InfluxWriter::new(self, self.token.reveal()?)
+    }
+}
+
+fn queue_items() -> NonZeroUsize {
+    NonZeroUsize::new(default_queue_items()).unwrap_or(NonZeroUsize::MIN)
+}
+
+fn batch_items() -> NonZeroUsize {
+    NonZeroUsize::new(default_batch_items()).unwrap_or(NonZeroUsize::MIN)
+}

@@ -1,0 +1,128 @@
+//! InfluxDB's line protocol: one line of text for each point.
+//!
+//! ```text
+//! measurement,tag=value,tag=value field=1.0,field=2.5 1795376400000
+//! ```
+//! Numbers are always floats (`1.0`, never `1i`): a field whose type flips is refused by the store, and
+//! JSON producers drop the difference. Times are in milliseconds.
+//!
+//! # What the format cannot say
+//! Commas, spaces and equal signs are escaped by a backslash, which itself has no escape. So a name or
+//! value is changed before it is written:
+//! - backslashes at its end, or directly before a character that is escaped, are dropped (the store's
+//!   readers disagree about what `\\,` means, and one of them would take a line break for text);
+//! - tab, line feed, form feed and carriage return become `\t`, `\n`, `\f`, `\r`, two characters each.
+//!
+//! A label without a name or a value is left out (the store refuses empty ones). A point without a
+//! measurement, with one that begins with `#` (the store would take the line for a comment and drop it
+//! silently), without any finite field, or with a time that the store cannot hold, is not written and
+//! has a [`Unwritable`] instead.
+
+use std::fmt::Write as _;
+
+use tidewatch_dataflow::dead_letter::Reason;
+use tidewatch_dataflow::metric::MetricPoint;
+
+/// The store counts nanoseconds in 64 bits and keeps the last few for itself: the year 2262.
+const TIME_MILLIS_MAX: u64 = 9_223_372_036_854;
+
+/// Why a point cannot be written.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Unwritable {
+    /// The kind of fault.
+    pub reason: Reason,
+    /// What exactly.
+    pub detail: &'static str,
+}
+
+/// Appends the line of `point` to `out`, line break included, or nothing.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidewatch_connectors::sinks::influxdb::line_protocol::encode;
+/// use tidewatch_dataflow::{metric::MetricPoint, series::Labels, time::EventTime};
+///
+/// let point = MetricPoint {
+///     measurement: "cpu".into(),
+///     labels: Arc::new(Labels::from_pairs([("host", "web 1"), ("window", "10s")])),
+///     time: EventTime::from_millis(1_795_376_400_000),
+///     fields: [("mean".into(), 97.25), ("count".into(), 60.0)].into_iter().collect(),
+/// };
+/// let mut lines = String::new();
+/// encode(&point, &mut lines).unwrap();
+/// assert_eq!(lines, "cpu,host=web\\ 1,window=10s mean=97.25,count=60.0 1795376400000\n");
+/// ```
+///
+/// # Errors
+/// [`Unwritable`], see the module's documentation.
+pub fn encode(point: &MetricPoint, out: &mut String) -> Result<(), Unwritable> {
+    let refuse = |reason, detail| Err(Unwritable { reason, detail });
+    let start = out.len();
+    escape(&point.measurement, &[',', ' '], out);
+    match out.get(start..).and_then(|measurement| measurement.chars().next()) {
+        Some('#') => {
+            out.truncate(start);
+            return refuse(Reason::Rejected, "a measurement cannot begin with `#`");
+        }
+        None => return refuse(Reason::MissingField, "the point has no measurement"),
+        Some(_) => {}
+    }
+    if point.time.as_millis() > TIME_MILLIS_MAX {
+        out.truncate(start);
+        return refuse(Reason::TimeOutOfRange, "the time lies beyond the year 2262");
+    }
+    for (name, value) in point.labels.iter() {
+        let pair = out.len();
+        out.push(',');
+        let is_named = escape(name, &[',', ' ', '='], out);
+        out.push('=');
+        if !escape(value, &[',', ' ', '='], out) || !is_named {
+            out.truncate(pair);
+        }
+    }
+    let mut separator = ' ';
+    for (name, value) in &point.fields {
+        let pair = out.len();
+        out.push(separator);
+        if !value.is_finite() || !escape(name, &[',', ' ', '='], out) {
+            out.truncate(pair);
+            continue;
+        }
+        // Rust writes the shortest digits that read back to the same number, with a point or exponent.
+        let _infallible = write!(out, "={value:?}");
+        separator = ',';
+    }
+    if separator == ' ' {
+        out.truncate(start);
+        return refuse(Reason::NotANumber, "the point has no finite field");
+    }
+    let _infallible = writeln!(out, " {}", point.time.as_millis());
+    Ok(())
+}
+
+/// Appends `text` with `special` characters escaped; whether anything was left to append.
+fn escape(text: &str, special: &[char], out: &mut String) -> bool {
+    let start = out.len();
+    // Backslashes that wait for the character behind them.
+    let mut held = 0;
+    for c in text.chars() {
+        if c == '\\' {
+            held += 1;
+            continue;
+        }
+        let is_special = special.contains(&c);
+        if !is_special {
+            out.extend(std::iter::repeat_n('\\', held));
+        }
+        held = 0;
+        match c {
+            '\t' => out.push_str("\\t"),
+            '\n' => out.push_str("\\n"),
+            '\u{c}' => out.push_str("\\f"),
+            '\r' => out.push_str("\\r"),
+            c if is_special => out.extend(['\\', c]),
+            c => out.push(c),
+        }
+    }
+    out.len() > start
+}
