@@ -1,10 +1,14 @@
 //! `tidewatch demo`: everything at work on one machine, with faults whose alerts are judged.
 
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Args;
 use tidewatch_dataflow::config::HumanDuration;
+
+use crate::demo::{self, run::Demo};
 
 /// Starts an in-process Kafka and a simulated fleet that writes metrics and logs to it, half an hour of
 /// the past first, then live; monitors it with the very parts that `tidewatch run` uses; shows it on a
@@ -44,6 +48,10 @@ pub struct DemoArgs {
 /// # Errors
 /// What kept it from running. Faults that were missed are no error, they are the exit code 1.
 pub fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
-    drop(args);
-    anyhow::bail!("`tidewatch demo` is not built yet: this version can only `check` and `topics`")
+    let DemoArgs { duration, report, hosts, seed, port, no_page } = args;
+    let page = (!no_page).then(|| SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+    let hosts = usize::try_from(hosts).context("too many hosts")?;
+    let duration = duration.map(HumanDuration::get);
+    let code = demo::run::run(&Demo { duration, report, hosts, seed, page })?;
+    Ok(ExitCode::from(code))
 }

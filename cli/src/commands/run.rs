@@ -66,7 +66,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
     let Some(membership) = membership(&args)? else {
         return cluster::supervise(&members(&args)?, &stop);
     };
-    let options = ServiceOptions { membership, stop, serve: true };
+    let options = ServiceOptions { membership, stop, serve: true, observer: None };
     Service::start(&config, options, runtime.handle())?.wait()?;
     Ok(ExitCode::SUCCESS)
 }

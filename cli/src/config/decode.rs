@@ -40,39 +40,50 @@ pub(super) fn decode<T: DeserializeOwned>(
             Err(error) => error,
         };
         let span = error.span().unwrap_or_else(|| node.span());
-        let explained = explain(error.message(), hints);
-        let Some(found) = find(&node, &span, explained.about_key) else {
-            // With the whole, or with nothing that could be taken out.
-            let missing = explained.missing.as_deref();
-            if !missing.is_some_and(|key| report.is_tainted(&path.key(key))) {
-                report.at(span, Level::Error, explained.message, explained.help);
+        let at_value = find(&node, &span, false);
+        if wants_a_word(error.message()) {
+            // Which words it knows is told only of a word: ask again with one.
+            if let Some(steps) = &at_value {
+                let word = report.document().word_at(span);
+                replace(&mut node, steps, Some(DeValue::String(word.into())));
+                continue;
             }
-            report.taint(path.clone());
-            return None;
+        }
+        let at_key = find(&node, &span, true).filter(|_| at_value.is_none());
+        let explained = explain(error.message(), at_key.is_some(), hints);
+        let found = match explained.about_key {
+            true => find(&node, &span, true),
+            // A key that is no variant spoils the table it is in.
+            false => at_value.or(at_key.map(|mut steps| {
+                steps.pop();
+                steps
+            })),
         };
-        let at = found.iter().fold(path.clone(), |path, step| path.step(step.clone()));
+        let found = found.unwrap_or_default();
+        let below = |steps: &[Step]| steps.iter().cloned().fold(path.clone(), |p, s| p.step(s));
+        let at = below(&found);
         let missing = explained.missing.as_deref();
         if !missing.is_some_and(|key| report.is_tainted(&at.key(key))) {
             report.at(span, Level::Error, explained.message, explained.help);
         }
-        if let Some(meant) = explained.meant {
-            let above = found.iter().take(found.len().saturating_sub(1));
-            let table = above.fold(path.clone(), |path, step| path.step(step.clone()));
-            report.taint(table.key(meant));
+        if let (Some(meant), Some((_, above))) = (explained.meant, found.split_last()) {
+            report.taint(below(above).key(meant));
         }
         // Taking an element out shifts those behind it: nothing below the list is sure any more.
-        let list = at.steps().iter().position(|step| matches!(step, Step::Index(_)));
-        let own = path.steps().len();
-        match list.filter(|index| *index >= own) {
-            Some(index) => {
-                let steps = at.steps().iter().take(index);
-                report.taint(steps.fold(Path::root(), |path, step| path.step(step.clone())));
-            }
-            None => report.taint(at),
+        let list = found.iter().position(|step| matches!(step, Step::Index(_)));
+        report.taint(below(found.get(..list.unwrap_or(found.len())).unwrap_or_default()));
+        if found.is_empty() {
+            // The fault is with the whole: there is nothing left to decode.
+            return None;
         }
-        remove(&mut node, &found);
+        replace(&mut node, &found, None);
     }
     None
+}
+
+/// Whether serde found something else where one of some words should stand.
+fn wants_a_word(message: &str) -> bool {
+    message.starts_with("wanted string or table") || message.starts_with("wanted exactly 1 element")
 }
 
 /// Decodes a table that holds the keys of two types side by side.
@@ -131,24 +142,32 @@ fn find(node: &Node<'_>, span: &Range<usize>, by_key: bool) -> Option<Vec<Step>>
     }
 }
 
-/// Takes the node at `steps` out.
-fn remove(node: &mut Node<'_>, steps: &[Step]) {
-    match (node.get_mut(), steps) {
-        (DeValue::Table(table), [Step::Key(key)]) => {
+/// Puts `new` in the place of the node at `steps`, or takes the node out.
+fn replace<'i>(node: &mut Node<'i>, steps: &[Step], new: Option<DeValue<'i>>) {
+    let Some((step, rest)) = steps.split_first() else {
+        if let Some(new) = new {
+            *node.get_mut() = new;
+        }
+        return;
+    };
+    match (node.get_mut(), step) {
+        (DeValue::Table(table), Step::Key(key)) if rest.is_empty() && new.is_none() => {
             table.remove(key.as_str());
         }
-        (DeValue::Array(array), [Step::Index(index)]) if *index < array.len() => {
-            let kept = array.iter().enumerate().filter(|(at, _)| at != index);
-            *array = kept.map(|(_, element)| element.clone()).collect();
+        (DeValue::Array(array), Step::Index(index))
+            if rest.is_empty() && new.is_none() && *index < array.len() =>
+        {
+            let others = array.iter().enumerate().filter(|(at, _)| at != index);
+            *array = others.map(|(_, node)| node.clone()).collect();
         }
-        (DeValue::Table(table), [Step::Key(key), rest @ ..]) => {
+        (DeValue::Table(table), Step::Key(key)) => {
             if let Some(child) = table.get_mut(key.as_str()) {
-                remove(child, rest);
+                replace(child, rest, new);
             }
         }
-        (DeValue::Array(array), [Step::Index(index), rest @ ..]) => {
+        (DeValue::Array(array), Step::Index(index)) => {
             if let Some(child) = array.get_mut(*index) {
-                remove(child, rest);
+                replace(child, rest, new);
             }
         }
         _ => {}

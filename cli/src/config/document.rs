@@ -78,7 +78,15 @@ impl<'i> Document<'i> {
         let skip =
             if shown.len() > EXCERPT_MAX { before.saturating_sub(EXCERPT_MAX / 2) } else { 0 };
         let caret_start = before.min(shown.len()).saturating_sub(skip);
-        let excerpt: String = shown.iter().skip(skip).take(EXCERPT_MAX).collect();
+        let more = shown.len() > skip + EXCERPT_MAX;
+        let mut shown: Vec<char> = shown.into_iter().skip(skip).take(EXCERPT_MAX).collect();
+        if let Some(first) = shown.first_mut().filter(|_| skip > 0) {
+            *first = '…';
+        }
+        if let Some(last) = shown.last_mut().filter(|_| more) {
+            *last = '…';
+        }
+        let excerpt: String = shown.into_iter().collect();
         let room = excerpt.chars().count().saturating_sub(caret_start);
         Position {
             line,
@@ -86,6 +94,15 @@ impl<'i> Document<'i> {
             excerpt,
             caret_start,
             caret_len: marked.min(room).max(1),
+        }
+    }
+
+    /// The text at `span` in one word: a table or list, or what is long, only in form.
+    pub(super) fn word_at(&self, span: Range<usize>) -> String {
+        match self.text.get(span).unwrap_or_default() {
+            table if table.starts_with(['{', '[']) => "{ ... }".to_owned(),
+            word if word.len() > 40 => "...".to_owned(),
+            word => word.to_owned(),
         }
     }
 

@@ -18,26 +18,15 @@ pub(super) struct Explained {
     pub(super) missing: Option<String>,
 }
 
-/// Reads serde's `message`, whose wording is stable: crates rely on it.
-pub(super) fn explain(message: &str, hints: &Hints<'_>) -> Explained {
+/// Reads serde's `message`, whose wording is stable: crates rely on it. `at_key` tells whether it is
+/// about a key.
+pub(super) fn explain(message: &str, at_key: bool, hints: &Hints<'_>) -> Explained {
     let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
     if let Some(key) = quoted_after(what, "unknown field ") {
         return unknown_key(key, expected, hints);
     }
     if let Some(value) = quoted_after(what, "unknown variant ") {
-        let known = quoted(expected);
-        if known == ["env", "file"] {
-            return Explained {
-                message: "a secret cannot be written into this file".into(),
-                help: Some(SECRET.into()),
-                ..Explained::default()
-            };
-        }
-        return Explained {
-            message: format!("`{value}` is not known here"),
-            help: did_you_mean(value, &known),
-            ..Explained::default()
-        };
+        return unknown_word(value, &quoted(expected), at_key);
     }
     if let Some(key) = quoted_after(what, "missing field ") {
         return Explained {
@@ -55,7 +44,7 @@ pub(super) fn explain(message: &str, hints: &Hints<'_>) -> Explained {
     }
     if let Some(found) = what.strip_prefix("invalid value: ") {
         return Explained {
-            message: format!("{found} cannot stand here"),
+            message: format!("found {found}, wanted {}", plainly(expected)),
             help: Some(format!("write {}", plainly(expected))),
             ..Explained::default()
         };
@@ -69,7 +58,7 @@ pub(super) fn explain(message: &str, hints: &Hints<'_>) -> Explained {
         },
         None => Explained {
             message: message.to_owned(),
-            help: message.starts_with("wanted").then(|| SECRET.to_owned()),
+            help: Some("see docs/configuration.md for what may stand here".to_owned()),
             ..Explained::default()
         },
     }
@@ -77,6 +66,24 @@ pub(super) fn explain(message: &str, hints: &Hints<'_>) -> Explained {
 
 const SECRET: &str =
     r#"write { env = "NAME" } for an environment variable, or { file = "/path" } for a file"#;
+
+/// One of some words should stand here, or one of them as a key.
+fn unknown_word(word: &str, known: &[&str], at_key: bool) -> Explained {
+    let (message, help) = match (known == ["env", "file"], at_key) {
+        (true, true) => (format!("unknown key `{word}` in a secret"), SECRET.to_owned()),
+        (true, false) if word == "{ ... }" => {
+            ("a secret is named by one of `env` and `file`".to_owned(), SECRET.to_owned())
+        }
+        (true, false) => {
+            ("a secret cannot be written into this file".to_owned(), SECRET.to_owned())
+        }
+        (false, _) => {
+            let help = did_you_mean(word, known).unwrap_or_default();
+            (format!("`{word}` is not known here"), help)
+        }
+    };
+    Explained { message, help: Some(help), ..Explained::default() }
+}
 
 fn unknown_key(key: &str, expected: &str, hints: &Hints<'_>) -> Explained {
     let mut known = quoted(expected);
@@ -116,7 +123,7 @@ fn wrong_type(found: &str, expected: &str) -> Explained {
         _ => format!("write {}", plainly(expected)),
     };
     Explained {
-        message: format!("{found} cannot stand here: {} is wanted", plainly(expected)),
+        message: format!("found {found}, wanted {}", plainly(expected)),
         help: Some(help),
         ..Explained::default()
     }
@@ -128,6 +135,7 @@ fn plainly(expected: &str) -> String {
         "f32" | "f64" => "a number".into(),
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, zero or more".into(),
         "i32" | "i64" => "a whole number".into(),
+        "a nonzero usize" => "a whole number, one or more".into(),
         "a boolean" => "true or false".into(),
         "a sequence" => "a list".into(),
         "a map" => "a table: { ... }".into(),

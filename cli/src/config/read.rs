@@ -102,7 +102,7 @@ fn unknown_sections(report: &mut Report<'_, '_>) {
 fn required(report: &mut Report<'_, '_>, name: &str, example: &str) {
     let path = Path::root().key(name);
     if report.document().get(&path).is_none() && !report.is_tainted(&path) {
-        let help = example.replace('\n', " and ");
+        let help = example.replace('\n', " with ");
         report.at(0..0, Level::Error, format!("there is no `{name}`"), Some(format!("add {help}")));
         report.taint(path);
     }

@@ -58,16 +58,23 @@ impl<'d, 'i> Report<'d, 'i> {
         }
     }
 
-    /// Notes errors of the TOML reader. One fault often leads to more: the first few are kept.
+    /// Notes errors of the TOML reader. One fault often leads to more on its line: the first of each line
+    /// is kept, and no more than a few.
     pub(super) fn syntax(&mut self, errors: &[toml::de::Error]) {
-        for error in errors.iter().take(SYNTAX_ERRORS_MAX) {
+        let mut lines = Vec::new();
+        for error in errors {
+            let span = error.span().unwrap_or(0..0);
+            let line = self.document.position(span.clone()).line;
+            if lines.contains(&line) || lines.len() >= SYNTAX_ERRORS_MAX {
+                continue;
+            }
+            lines.push(line);
             let help = match error.message() {
                 "duplicate key" => {
                     "this key or table stands in the file before: remove one of the two"
                 }
                 _ => "the file is TOML: text in quotes, lists in brackets, tables in braces",
             };
-            let span = error.span().unwrap_or(0..0);
             self.at(span, Level::Error, error.message(), Some(help.to_owned()));
         }
     }

@@ -40,7 +40,7 @@ const SYNONYMS: [(&str, &str); 35] = [
 ];
 
 /// Lines to copy for keys that cannot be left out.
-const EXAMPLES: [(&str, &str); 26] = [
+const EXAMPLES: [(&str, &str); 27] = [
     ("above", "above = 90.0"),
     ("aggregates", r#"aggregates = ["count", "mean", "max"]"#),
     ("brokers", r#"brokers = ["kafka-1:9092", "kafka-2:9092"]"#),
@@ -50,6 +50,7 @@ const EXAMPLES: [(&str, &str); 26] = [
     ("for", r#"for = "5m""#),
     ("from", r#"from = "tidewatch@example.org""#),
     ("group_by", r#"group_by = ["host"], or [] for one group of everything"#),
+    ("index", r#"index = "tidewatch-logs""#),
     ("kind", r#"kind = "sustained", or "error_burst", or "anomaly""#),
     ("labels", r#"labels = { owner = "web-team", tier = "1" }"#),
     ("match", r#"match = { host = "web-1" }"#),

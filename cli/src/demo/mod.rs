@@ -1,4 +1,4 @@
-//! `tidewatch demo`: everything but the engine. A simulated fleet with labelled faults, an in-process
+//! `tidewatch demo`: everything at work on one machine. A simulated fleet with labelled faults, an in-process
 //! Kafka, the pipeline file, progress on the console, and the judgement of the run.
 
 pub mod config;
@@ -6,3 +6,4 @@ pub mod console;
 pub mod evaluate;
 pub mod fleet;
 pub mod mock;
+pub mod run;

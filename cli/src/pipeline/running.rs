@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_operators::feed::FeedError;
@@ -60,6 +61,11 @@ impl Running {
     /// Asks all workers of all processes to stop: nothing that is open is fired.
     pub fn stop(&self) {
         self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether all workers of this process have ended.
+    pub fn has_ended(&self) -> bool {
+        self.guards.guards().iter().all(JoinHandle::is_finished)
     }
 
     /// Waits until all workers of this process have ended.

@@ -14,10 +14,12 @@ mod stores;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::Context;
+use tidewatch_dataflow::alert::Transition;
 use tidewatch_dataflow::time::{Clock, millis};
 use tidewatch_operators::feed::FeedSpec;
 use tokio::runtime;
@@ -51,6 +53,8 @@ pub struct ServiceOptions {
     pub stop: Arc<AtomicBool>,
     /// Whether to serve page, API and metrics.
     pub serve: bool,
+    /// Hears of every transition as it leaves the dataflow, on the process of worker 0.
+    pub observer: Option<Sender<Transition>>,
 }
 
 impl Service {
@@ -64,11 +68,12 @@ impl Service {
         runtime: &runtime::Handle,
     ) -> anyhow::Result<Service> {
         let clock = Clock::System;
-        let ServiceOptions { membership, stop, serve } = options;
+        let ServiceOptions { membership, stop, serve, observer } = options;
         let counters = Arc::new(PipelineCounters::default());
         let gauges: Vec<_> = (0..membership.workers.get()).map(|_| Arc::default()).collect();
         let sources = kafka::KafkaSources::open(config, &clock)?;
-        let outlets = Outlets::open(config, clock.clone(), Arc::clone(&counters), runtime)?;
+        let outlets =
+            Outlets::open(config, clock.clone(), Arc::clone(&counters), observer, runtime)?;
         let telemetry = Telemetry {
             counters: Arc::clone(&counters),
             gauges: gauges.clone(),
@@ -97,6 +102,18 @@ impl Service {
         };
         let running = start(&membership, shared).context("could not start the pipeline")?;
         Ok(Service { running, outlets, telemetry, address, runtime: runtime.clone() })
+    }
+
+    /// Records read and windows fired so far, on this process.
+    pub fn totals(&self) -> (u64, u64) {
+        let counters = &self.telemetry.counters;
+        let records = counters.ingest.records.load(Ordering::Relaxed);
+        (records, counters.firings.load(Ordering::Relaxed))
+    }
+
+    /// Whether the workers have ended.
+    pub fn has_ended(&self) -> bool {
+        self.running.has_ended()
     }
 
     /// Waits until the workers have stopped, then flushes the sinks; what they could not deliver is told

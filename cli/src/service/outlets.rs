@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -33,6 +34,7 @@ pub struct Outlets {
     clock: Clock,
     counters: Arc<PipelineCounters>,
     release: Mutex<Option<JoinHandle<()>>>,
+    observer: Option<Mutex<Sender<Transition>>>,
 }
 
 /// The inventory as pairs of what must match and what is known then.
@@ -46,6 +48,7 @@ impl Outlets {
         config: &PipelineConfig,
         clock: Clock,
         counters: Arc<PipelineCounters>,
+        observer: Option<Sender<Transition>>,
         runtime: &runtime::Handle,
     ) -> anyhow::Result<Arc<Self>> {
         let rules = config.rules.iter().map(|r| (r.spec.name.clone(), r.receivers.clone()));
@@ -57,6 +60,7 @@ impl Outlets {
             clock,
             counters,
             release: Mutex::new(None),
+            observer: observer.map(Mutex::new),
         });
         let weak = Arc::downgrade(&outlets);
         let task = runtime.spawn(async move {
@@ -144,6 +148,13 @@ impl Outputs for Outlets {
         let now = self.clock.now();
         let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
         for transition in &transitions {
+            if let Some(observer) = &self.observer {
+                // An observer that has gone has heard enough.
+                let _ = observer
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .send(transition.clone());
+            }
             let decision = notifier.decide(transition.clone(), now);
             self.tell(decision);
         }

@@ -6,20 +6,14 @@ use super::common::duplicates;
 use crate::config::mask::is_secret;
 use crate::config::report::Scope;
 
-/// Checks `[kafka]`. The client's own checks stop at their first fault.
+/// Checks `[kafka]`. The client's own check stops at its first fault, so each property is checked by
+/// itself too.
 pub(super) fn kafka(scope: &mut Scope<'_, '_, '_>, config: &KafkaConfig) {
-    if let Err(KafkaConfigError::Field { field, reason }) = config.validate() {
-        let (wrong, help) = reason.split_once(": ").unwrap_or((reason.as_str(), ""));
-        // Names of properties have dots of their own.
-        let key = match field.strip_prefix("properties.") {
-            Some(property) => format!("properties.\"{property}\""),
-            None => field.clone(),
-        };
-        let (what, help) = match wrong.strip_prefix("write ") {
-            Some(_) => (format!("`{field}` is set by tidewatch itself"), wrong.to_owned()),
-            None => (format!("`{field}` {wrong}"), help.to_owned()),
-        };
-        scope.error(&[&key], what, help);
+    invalid(scope, config, config);
+    for (name, value) in &config.properties {
+        let mut alone = KafkaConfig::new(["localhost:9092"]);
+        alone.properties.insert(name.clone(), value.clone());
+        invalid(scope, config, &alone);
     }
     for (index, broker) in duplicates(&config.brokers) {
         let key = format!("brokers[{index}]");
@@ -39,6 +33,24 @@ pub(super) fn kafka(scope: &mut Scope<'_, '_, '_>, config: &KafkaConfig) {
             "the password and all data cross the network in the clear",
             "write `protocol = \"sasl_ssl\"`",
         );
+    }
+}
+
+/// Says what the client finds wrong with `checked`, a part of `config`.
+fn invalid(scope: &mut Scope<'_, '_, '_>, config: &KafkaConfig, checked: &KafkaConfig) {
+    let Err(KafkaConfigError::Field { field, reason }) = checked.validate() else { return };
+    let (wrong, help) = reason.split_once(": ").unwrap_or((reason.as_str(), ""));
+    let broker = config.brokers.iter().position(|broker| reason.contains(&format!("`{broker}`")));
+    let key = match (field.strip_prefix("properties."), broker) {
+        // Names of properties have dots of their own.
+        (Some(property), _) => format!("properties.\"{property}\""),
+        (None, Some(index)) if field == "brokers" => format!("brokers[{index}]"),
+        (None, _) => field.clone(),
+    };
+    if key.starts_with("properties") {
+        scope.error(&[&key], format!("`{field}` cannot be set here"), reason);
+    } else {
+        scope.error(&[&key], format!("`{field}` {wrong}"), help);
     }
 }
 

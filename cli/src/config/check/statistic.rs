@@ -50,14 +50,15 @@ pub(super) fn statistic(
         );
     }
     let lateness = section.allowed_lateness.map_or(allowed_lateness, HumanDuration::get);
-    let windows = windows(scope, &section.windows, lateness)?;
-    let spans = windows.iter().flat_map(|window| [window.size, window.slide]);
+    let usable = windows(scope, &section.windows, lateness);
+    let spans = usable.iter().flat_map(|(_, window)| [window.size, window.slide]);
     let pane = longest_pane(spans, STATISTIC_PANE_MAX)?;
-    for (index, window) in windows.iter().enumerate() {
+    for (index, window) in &usable {
         if let Err(error) = window.plan(pane) {
-            plan_error(scope, index, &error);
+            plan_error(scope, *index, &error);
         }
     }
+    let windows: Vec<WindowConfig> = usable.into_iter().map(|(_, window)| window).collect();
     Some(Statistic {
         selector,
         pane,
@@ -69,21 +70,20 @@ pub(super) fn statistic(
     })
 }
 
-/// All windows, or `None` when one of them is wrong.
+/// The windows that are right, with their place in the list.
 fn windows(
     scope: &mut Scope<'_, '_, '_>,
     sections: &[WindowSection],
     allowed_lateness: Duration,
-) -> Option<Vec<WindowConfig>> {
+) -> Vec<(usize, WindowConfig)> {
     if sections.is_empty() {
         scope.error(
             &["windows"],
             "there is no window to compute over",
             r#"list at least one: windows = [{ size = "10s" }]"#,
         );
-        return None;
     }
-    let mut windows: Vec<WindowConfig> = Vec::new();
+    let mut windows: Vec<(usize, WindowConfig)> = Vec::new();
     for (index, section) in sections.iter().enumerate() {
         let (size_key, slide_key) =
             (format!("windows[{index}].size"), format!("windows[{index}].slide"));
@@ -106,16 +106,16 @@ fn windows(
             continue;
         }
         let window = WindowConfig { size, slide, allowed_lateness };
-        if windows.contains(&window) {
+        if windows.iter().any(|(_, earlier)| *earlier == window) {
             scope.error(
                 &[&format!("windows[{index}]")],
                 "the same window is listed twice",
                 "remove one of the two",
             );
         }
-        windows.push(window);
+        windows.push((index, window));
     }
-    (windows.len() == sections.len()).then_some(windows)
+    windows
 }
 
 /// What the windows themselves find, in words of the file.
