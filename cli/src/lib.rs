@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod demo;
 pub mod notify;
+pub mod page;
 pub mod pipeline;
 pub mod service;
 pub mod telemetry;

@@ -1,5 +1,7 @@
 //! The Elasticsearch sink against a real node: documents, identity, mapping, and every kind of refusal.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

@@ -1,5 +1,7 @@
 //! The mail channel against a real SMTP server: every encryption, authentication, threads, refusals.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod sinks_util;
 
 use std::path::PathBuf;

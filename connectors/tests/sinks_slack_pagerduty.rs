@@ -1,6 +1,8 @@
 //! Slack and PagerDuty side by side, against servers that check their contracts: each behind its own
 //! driver, so that one that is down keeps nothing from the other.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod sinks_util;
 
 use std::time::Duration;

@@ -16,11 +16,13 @@ use crate::demo::{self, run::Demo};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tidewatch demo                                        until Ctrl-C; open the page it names
-  tidewatch demo --for 90s --no-page --report demo.json as a test: the exit code is the verdict
-  tidewatch demo --hosts 1000 --seed 7                  a larger fleet with other faults
+  tidewatch demo                        until Ctrl-C; open the page it names
+  tidewatch demo --hosts 1000 --seed 7  a larger fleet with other faults
+  tidewatch demo --for 90s --no-page --report demo.json
+                                        as a test: the exit code is the verdict
 
-Exit codes: 0 every fault was found and no alert was false, 1 otherwise, 2 wrong usage")]
+Exit codes: 0 every fault was found and no alert was false, 1 otherwise,
+            2 wrong usage")]
 pub struct DemoArgs {
     /// Stop by itself after this time, such as 90s or 5m. Without it: when you press Ctrl-C.
     #[arg(long = "for", value_name = "TIME", help_heading = "Run")]

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::builder::styling::{AnsiColor, Styles};
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 pub use logging::LogFormat;
 
@@ -35,17 +36,18 @@ const STYLES: Styles = Styles::styled()
 
 const AFTER_HELP: &str = "\
 Try it:
-  tidewatch demo                        a fleet, a broker, faults, alerts and a page; needs nothing else
-  tidewatch check -c tidewatch.toml     is the file right, and what would it do?
-  tidewatch topics -c tidewatch.toml    create the topics it reads
+  tidewatch demo                        fleet, broker, faults, alerts and page
+  tidewatch check -c tidewatch.toml     is the file right, what would it do?
+  tidewatch topics -c tidewatch.toml    create the topics that it reads
   tidewatch run -c tidewatch.toml -w 4  monitor, with four workers
 
 Exit codes:
   0  all went as asked
-  1  it was tried and failed; demo: a fault was missed or an alert false; topics: a topic differs
-  2  wrong usage, or an invalid configuration: nothing was tried
+  1  it was tried and failed; demo: a fault was missed, or an alert was false;
+     topics: a topic is not as the file wants it
+  2  wrong usage or an invalid configuration: nothing was tried
 
-`tidewatch help COMMAND` says more about each.";
+`tidewatch COMMAND --help` says more about each.";
 
 /// Real-time infrastructure monitoring on Kafka: windows, alerts, stores and channels in one program.
 #[derive(Debug, Parser)]
@@ -63,29 +65,48 @@ pub struct Cli {
 /// What can be asked.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Show it at work: simulated fleet, in-process Kafka, live page; needs nothing else.
+    /// Show it at work: simulated fleet, in-process Kafka, live page
+    ///
+    /// Starts an in-process Kafka and a simulated fleet that writes metrics and logs to it, half an hour
+    /// of the past first, then live; monitors it with the very parts that `tidewatch run` uses; shows it
+    /// on a page; prints each alert; and judges the alerts, since the faults are known. Needs nothing
+    /// else on the machine.
     Demo(demo::DemoArgs),
-    /// Run the pipeline of a file: read, compute, store, alert.
+    /// Run the pipeline of a file: read, compute, store, alert
+    ///
+    /// Reads the topics of a pipeline file, computes its statistics and rules, writes to its sinks and
+    /// tells its receivers, until it is stopped (Ctrl-C, SIGTERM) or something fails for good. All
+    /// processes of a cluster take the same file and the same -w and -n.
     Run(run::RunArgs),
-    /// Check a pipeline file, offline, and say what it would do.
+    /// Check a pipeline file, offline, and say what it would do
+    ///
+    /// Every fault is told at once, with line, column and what to do: unknown keys, wrong units, names
+    /// that stand for nothing, windows that cannot be cut into panes; and what is allowed but probably
+    /// not meant. Reaches no network and fetches no secret. The inventory that the file names is checked
+    /// with it.
     Check(check::CheckArgs),
-    /// Create the topics of a pipeline file, or verify those that exist.
+    /// Create the topics of a pipeline file, or verify those that exist
+    ///
+    /// Creates the topics that the file reads and its dead-letter topic, with their partitions, copies
+    /// and retention. What exists is compared and never changed: more partitions move keys to other
+    /// partitions, and a shorter retention removes records.
     Topics(topics::TopicsArgs),
 }
 
 /// How to log; to standard error, always.
 #[derive(Debug, Args)]
 pub struct LogArgs {
-    /// How log lines look. RUST_LOG says which are written: "info,rdkafka=debug", for instance.
+    /// How log lines look: `text`, for people, or `json`. The variable RUST_LOG says which are written.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text, env = "TIDEWATCH_LOG_FORMAT")]
-    #[arg(hide_env = true, value_name = "FORMAT", help_heading = "Logging")]
+    #[arg(value_name = "FORMAT", help_heading = "Logging")]
+    #[arg(hide_env = true, hide_possible_values = true)]
     pub log_format: LogFormat,
 }
 
 /// Which pipeline file.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {
-    /// The pipeline file: sources, statistics, rules, receivers, sinks.
+    /// The pipeline file.
     #[arg(short, long, value_name = "FILE", default_value = "tidewatch.toml")]
     #[arg(env = "TIDEWATCH_CONFIG")]
     pub config: PathBuf,
@@ -94,6 +115,12 @@ pub struct ConfigArgs {
 /// Runs what the command line asks for, and gives the exit code of the process.
 pub fn main() -> ExitCode {
     let Cli { command, logging } = Cli::parse();
+    if let Command::Run(args) = &command
+        && args.process.is_some_and(|process| process >= args.processes)
+    {
+        let message = "--process counts from 0, so it is less than --processes";
+        Cli::command().error(ErrorKind::ValueValidation, message).exit();
+    }
     logging::start(logging.log_format);
     let done = match command {
         Command::Demo(args) => demo::run(args),

@@ -20,13 +20,15 @@ use crate::service::{Service, ServiceOptions};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tidewatch run -c tidewatch.toml                              one process, one worker
-  tidewatch run -c tidewatch.toml -w 4                         one process, four workers
-  tidewatch run -c tidewatch.toml -w 2 -n 2                    two local processes, started and supervised here
-  tidewatch run -c tidewatch.toml -w 4 -n 3 -p 0 --hostfile F  member 0 of a cluster of three machines
+  tidewatch run -c tidewatch.toml             one process, one worker
+  tidewatch run -c tidewatch.toml -w 4        one process, four workers
+  tidewatch run -c tidewatch.toml -w 2 -n 2   two local processes, supervised
+  tidewatch run -c tidewatch.toml -w 4 -n 3 -p 0 --hostfile hosts
+                                              member 0 of three machines
 
-The host file has one line host:port for each process, in order. Workers talk over these ports without
-encryption or authentication: bind them to a private network.
+The host file has one line host:port for each process, in order. Workers talk
+over these ports without encryption or authentication: keep them on a private
+network.
 
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage or invalid configuration")]
 pub struct RunArgs {

@@ -22,8 +22,9 @@ Examples:
   tidewatch topics -c tidewatch.toml --dry-run    what is missing, and what differs?
   tidewatch topics -c tidewatch.toml              create what is missing
 
-Exit codes: 0 all topics are as the file wants them (or will be, with --dry-run),
-            1 a topic differs, or the cluster refused, 2 wrong usage or invalid configuration")]
+Exit codes: 0 all topics are, or with --dry-run will be, as the file wants them;
+            1 a topic differs, or the cluster refused or cannot be reached;
+            2 wrong usage or invalid configuration")]
 pub struct TopicsArgs {
     /// Which pipeline file.
     #[command(flatten)]

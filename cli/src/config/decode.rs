@@ -17,13 +17,16 @@ use super::path::{Path, Step};
 use super::problem::Level;
 use super::report::Report;
 
+/// Says where a key belongs that may not stand here, if it belongs anywhere.
+type Misplaced<'h> = &'h dyn Fn(&str) -> Option<String>;
+
 /// What more is known about the keys of a table than its type tells.
 #[derive(Default)]
 pub(super) struct Hints<'h> {
     /// Keys that may stand here beside those of the type.
     pub(super) also: &'h [&'h str],
     /// What to say of a key that may not stand here.
-    pub(super) misplaced: Option<&'h dyn Fn(&str) -> Option<String>>,
+    pub(super) misplaced: Option<Misplaced<'h>>,
 }
 
 /// Decodes `node`, which stands at `path`. `None` when it cannot be: the problems are in `report`.
@@ -93,7 +96,7 @@ pub(super) fn decode_both<A: DeserializeOwned, B: DeserializeOwned>(
     report: &mut Report<'_, '_>,
     path: &Path,
     node: &Node<'_>,
-    misplaced: Option<&dyn Fn(&str) -> Option<String>>,
+    misplaced: Option<Misplaced<'_>>,
 ) -> (Option<A>, Option<B>) {
     let DeValue::Table(table) = node.get_ref() else {
         return (decode(report, path, node, &Hints::default()), None);

@@ -33,11 +33,12 @@ pub(super) fn masked(line: &str) -> String {
             '{' | '[' | ',' => armed = false,
             _ if c.is_whitespace() => {}
             _ if armed => {
-                let end = value_end(rest);
-                let (value, after) = rest.split_at(end);
-                let quote = |c: char| matches!(c, '"' | '\'');
-                let plain = matches!(value, "true" | "false");
-                shown.extend(value.chars().map(|c| if plain || quote(c) { c } else { '*' }));
+                let (value, after) = rest.split_at(value_end(rest));
+                let plain = matches!(value.trim(), "true" | "false");
+                let edge = value.len() - value.trim_start_matches(['"', '\'']).len();
+                let inner = edge..value.trim_end_matches(['"', '\'']).len();
+                let star = |(at, c)| if plain || !inner.contains(&at) { c } else { '*' };
+                shown.extend(value.char_indices().map(star));
                 armed = false;
                 rest = after;
                 continue;
@@ -55,11 +56,15 @@ pub(super) fn masked(line: &str) -> String {
     shown
 }
 
-/// Where the plain value that `text` begins with ends: behind its closing quote, or before the next
-/// space, comma or brace when it has none.
+/// Where the plain value that `text` begins with ends: behind its closing quotes, or before the next
+/// comma or bracket when it has none.
 fn value_end(text: &str) -> usize {
+    for quotes in ["\"\"\"", "'''"] {
+        if let Some(rest) = text.strip_prefix(quotes) {
+            return rest.find(quotes).map_or(text.len(), |at| at + 2 * quotes.len());
+        }
+    }
     let mut chars = text.char_indices();
-    let bare = |c: char| c.is_whitespace() || matches!(c, ',' | '}' | ']');
     match chars.next() {
         Some((_, quote @ ('"' | '\''))) => {
             let mut escaped = false;
@@ -71,7 +76,7 @@ fn value_end(text: &str) -> usize {
             }
             text.len()
         }
-        _ => text.find(bare).filter(|at| *at > 0).unwrap_or(text.len()),
+        _ => text.find([',', '}', ']']).filter(|at| *at > 0).unwrap_or(text.len()),
     }
 }
 
@@ -90,6 +95,9 @@ mod tests {
             ("api_key = bare, b = 1", "api_key = ****, b = 1"),
             (r#"username = "tw", webhook="#, r#"username = "tw", webhook="#),
             (r#"slack = true"#, "slack = true"),
+            ("token = two words # why", "token = ***************"),
+            (r#"token = """a"b""", c = 1"#, r#"token = """***""", c = 1"#),
+            (r#"token = "", c = "d""#, r#"token = "", c = "d""#),
             (r#"x = { token = "ä" }"#, r#"x = { token = "*" }"#),
         ] {
             assert_eq!(masked(line), shown);

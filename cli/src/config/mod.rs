@@ -27,6 +27,8 @@ mod problem;
 mod read;
 mod report;
 mod resolved;
+#[cfg(test)]
+mod tests;
 mod words;
 
 use std::path::Path as FilePath;
@@ -58,7 +60,7 @@ pub fn load(path: &FilePath) -> Result<PipelineConfig, ConfigErrors> {
             help: Some(help),
         }],
     })?;
-    parse_with(&text, &name, |report, config| load_inventory(report, config))
+    parse_with(&text, &name, load_inventory)
 }
 
 /// Checks and resolves the pipeline file `text`; `name` is what its problems call it, and relative paths

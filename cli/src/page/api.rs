@@ -165,14 +165,12 @@ pub(super) async fn logs(
 ) -> Result<Json<Vec<LineView>>, Refusal> {
     let limit = params.limit.unwrap_or(100).min(LINES_MAX);
     let text: String = params.q.unwrap_or_default().chars().take(QUERY_MAX).collect();
-    let level = params.level.as_deref().filter(|level| !level.is_empty());
+    let level = params.level.as_deref().filter(|level| !level.is_empty()).map(named).transpose()?;
+    let level = level.unwrap_or(Level::Trace);
     let Some(store) = state.store() else {
         return Ok(Json(state.recent_lines(&text, level, limit)));
     };
-    let mut query = LogQuery::parse(&text);
-    if let Some(level) = level.map(named).transpose()? {
-        query = query.at_least(level);
-    }
+    let query = LogQuery::parse(&text).at_least(level);
     let found = ask(store, move |store| store.logs(&query, limit)).await?;
     let lines = found.into_iter().map(|line| LineView {
         time: line.time,

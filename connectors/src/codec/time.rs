@@ -26,12 +26,13 @@
 //! A text of digits only is read as a number.
 
 use jiff::civil::DateTime;
-use jiff::tz::Offset;
 use tidewatch_dataflow::dead_letter::{Malformed, Reason};
 use tidewatch_dataflow::time::EventTime;
 
 /// The last millisecond of the year 9999.
 const LAST_MILLIS: u64 = 253_402_300_799_999;
+
+const EPOCH: DateTime = DateTime::constant(1970, 1, 1, 0, 0, 0, 0);
 
 fn out_of_range(what: impl std::fmt::Display) -> Malformed {
     Malformed::new(
@@ -133,7 +134,7 @@ pub(super) fn leading(bytes: &[u8]) -> Option<(Result<EventTime, Malformed>, usi
         0,
     )
     .ok()?;
-    let seconds = Offset::UTC.to_timestamp(civil).ok()?.as_second() - zone_seconds;
+    let seconds = civil.duration_since(EPOCH).as_secs() - zone_seconds;
     let time = u64::try_from(seconds * 1_000 + millis)
         .map_err(|_| out_of_range(seconds))
         .and_then(|millis| checked(EventTime::from_millis(millis)));
@@ -164,4 +165,72 @@ fn digits(bytes: &[u8]) -> Option<i64> {
     bytes
         .iter()
         .try_fold(0, |sum, byte| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn millis(text: &str) -> Option<u64> {
+        from_text(text).ok().map(EventTime::as_millis)
+    }
+
+    #[test]
+    fn relatives_of_rfc_3339() {
+        for (text, expected) in [
+            ("1970-01-01T00:00:00Z", Some(0)),
+            ("1970-01-01 00:00:00", Some(0)),
+            ("1970-01-01 01:00:00+0100", Some(0)),
+            ("1969-12-31t23:00:00-01:00", Some(0)),
+            ("2024-02-29 12:00:00.5", Some(1_709_208_000_500)),
+            ("2016-12-31T23:59:60Z", Some(1_483_228_799_000)),
+            ("9999-12-31T23:59:59.999999999Z", Some(253_402_300_799_999)),
+            ("9999-12-31T23:59:59-00:01", None),
+            ("1970-01-01T00:00:00+00:01", None),
+            ("2023-02-29 12:00:00", None),
+            ("2024-01-01T24:00:00Z", None),
+            ("2024-01-01T00:00:00+25:00", None),
+            ("2024-01/01T00:00:00Z", None),
+            ("2024-01-01T00:00:00.Z", None),
+            ("2024-01-01T00:00:00Zulu", None),
+            ("2024-01-01", None),
+            ("", None),
+        ] {
+            assert_eq!(millis(text), expected, "{text}");
+        }
+    }
+
+    proptest! {
+        /// Whatever jiff writes and reads as RFC 3339 is read alike.
+        #[test]
+        fn agrees_with_jiff(
+            seconds in 0_i64..253_402_300_800,
+            nanos in 0_i32..1_000_000_000,
+            precision in prop::sample::select(vec![0_u8, 1, 3, 6, 9]),
+            zone in -86_000_i32..86_000,
+        ) {
+            let time = jiff::Timestamp::new(seconds, nanos).unwrap();
+            let precision = usize::from(precision);
+            let text = format!("{time:.precision$}");
+            let read: jiff::Timestamp = text.parse().unwrap();
+            let expected = u64::try_from(read.as_millisecond()).unwrap();
+            prop_assert_eq!(millis(&text), Some(expected));
+            // With an offset, in whole minutes.
+            let offset = jiff::tz::Offset::from_seconds(zone / 60 * 60).unwrap();
+            let text = time.display_with_offset(offset).to_string();
+            prop_assert_eq!(millis(&text), u64::try_from(time.as_millisecond()).ok(), "{}", text);
+            prop_assert_eq!(millis(&text.replace('T', " ").replace('.', ",")), millis(&text));
+        }
+
+        /// The time at the front does not depend on what follows, unless that continues it.
+        #[test]
+        fn what_follows_does_not_matter(seconds in 0_i64..253_402_300_800, rest in "[ \\]a-z].{0,20}") {
+            let text = jiff::Timestamp::from_second(seconds).unwrap().to_string();
+            let line = format!("{text}{rest}");
+            let (time, length) = leading(line.as_bytes()).unwrap();
+            prop_assert_eq!((time.unwrap().as_millis(), length), (seconds as u64 * 1_000, text.len()));
+        }
+    }
 }

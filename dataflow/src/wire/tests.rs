@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use timely::bytes::arc::BytesMut;
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::ContainerBytes;
-use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
-use timely::dataflow::operators::{Operator, Probe, core::ToStreamBuilder};
+use timely::dataflow::channels::pact::ExchangeCore;
+use timely::dataflow::operators::{Operator, Probe, core::ToStreamBuilder, probe::Handle};
+use timely::worker::Worker;
 use timely::{Accountable, CommunicationConfig, WorkerConfig};
 
 #[cfg(feature = "abomonation")]
@@ -331,41 +332,42 @@ impl Codec<Partial> for Refusing {
     }
 }
 
+/// Exchanges records of `C` and ignores them; the probe tells when all of them were accounted for.
+fn ignore_exchanged<C: Codec<Partial>>(worker: &mut Worker) -> Handle<u64> {
+    let index = worker.index() as u64;
+    worker.dataflow::<u64, _, _>(|scope| {
+        let by_hash = ExchangeCore::<CapacityContainerBuilder<Batch<Partial, C>>, _>::new_core(
+            |record: &Partial| record.hash,
+        );
+        made_by(index)
+            .to_stream_with_builder::<_, CapacityContainerBuilder<Batch<Partial, C>>>(scope)
+            .unary::<CapacityContainerBuilder<Vec<u64>>, _, _, _>(by_hash, "ignore", |_, _| {
+                |input, _output| input.for_each(|_, _| {})
+            })
+            .probe()
+            .0
+    })
+}
+
 #[test]
 fn the_frontier_cannot_pass_a_refused_batch() {
     let guards = timely::execute(two_workers(), |worker| {
-        let index = worker.index() as u64;
-        let dataflow = worker.next_dataflow_index();
-        let probe = worker.dataflow::<u64, _, _>(|scope| {
-            let by_hash =
-                ExchangeCore::<CapacityContainerBuilder<Batch<Partial, Refusing>>, _>::new_core(
-                    |record: &Partial| record.hash,
-                );
-            made_by(index)
-                .to_stream_with_builder::<_, CapacityContainerBuilder<Batch<Partial, Refusing>>>(
-                    scope,
-                )
-                .unary::<CapacityContainerBuilder<Vec<u64>>, _, _, _>(by_hash, "drop", |_, _| {
-                    |input, _output| input.for_each(|_, _| {})
-                })
-                .unary::<CapacityContainerBuilder<Vec<u64>>, _, _, _>(Pipeline, "drop", |_, _| {
-                    |input, _output| input.for_each(|_, _| {})
-                })
-                .probe()
-                .0
-        });
+        let refused_dataflow = worker.next_dataflow_index();
+        let refused = ignore_exchanged::<Refusing>(worker);
+        // The same with a codec that reads, to know when there was time enough.
+        let read = ignore_exchanged::<ColumnCodec>(worker);
         let deadline = Instant::now() + Duration::from_secs(60);
-        while REFUSED.load(Ordering::Relaxed) == 0 && Instant::now() < deadline {
+        while !read.done() && Instant::now() < deadline {
             worker.step();
         }
         for _ in 0..1_000 {
             worker.step();
         }
-        let is_done = probe.done();
-        worker.drop_dataflow(dataflow);
-        is_done
+        let done = [read.done(), refused.done()];
+        worker.drop_dataflow(refused_dataflow);
+        done
     });
-    let done: Vec<bool> = guards.unwrap().join().into_iter().map(Result::unwrap).collect();
+    let done: Vec<[bool; 2]> = guards.unwrap().join().into_iter().map(Result::unwrap).collect();
     assert!(REFUSED.load(Ordering::Relaxed) > 0);
-    assert_eq!(done, [false, false]);
+    assert_eq!(done, [[true, false]; 2]);
 }

@@ -184,7 +184,7 @@ impl PaneMachine for FeedMachine {
         out: &mut Vec<FeedOutput>,
     ) {
         for consumer in &mut self.windows {
-            let mut moments = project(entries, |e| Some(e.partial.moments.clone()));
+            let mut moments = project(entries, |e| Some(e.partial.moments));
             let mut firings = Vec::new();
             consumer.windows.apply(pane, &mut moments, &mut firings);
             out.extend(firings.into_iter().filter_map(|f| consumer.point(&self.groups, f)));
@@ -206,9 +206,8 @@ impl PaneMachine for FeedMachine {
                     machine.apply(pane, &mut project(entries, part), &mut episodes);
                 }
                 RuleMachine::Anomaly(machine) => {
-                    let part = |e: &Entry<FeedPartial>| {
-                        Some(e).filter(on_time).map(|e| e.partial.moments.clone())
-                    };
+                    let part =
+                        |e: &Entry<FeedPartial>| Some(e).filter(on_time).map(|e| e.partial.moments);
                     machine.apply(pane, &mut project(entries, part), &mut episodes);
                 }
             }

@@ -16,7 +16,7 @@ pub enum Timing {
 
 /// One result of one window for one group. In a machine the group is a [`GroupId`], in the streams of
 /// library users it is their key.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Firing<P, G = GroupId> {
     /// Whose samples.
     pub group: G,

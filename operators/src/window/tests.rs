@@ -1,6 +1,5 @@
 //! Windows against their definition: every pane's samples kept, every value computed from scratch.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -8,8 +7,11 @@ use tidewatch_dataflow::operator::{Entry, GroupId, Inbox, PaneMachine};
 use tidewatch_dataflow::time::{Pane, PaneSize};
 
 use super::*;
-use crate::aggregate::{Aggregate, Moments, Monoid};
+use crate::aggregate::{Aggregate, Moments};
 use crate::testing::drive;
+
+#[path = "../../tests/reference/windows.rs"]
+mod reference;
 
 /// An entry and the pane it is admitted in.
 type Admitted = (Pane, Entry<Moments>);
@@ -18,11 +20,13 @@ fn pane_size() -> PaneSize {
     PaneSize::new(Duration::from_secs(10)).unwrap()
 }
 
-fn plan(size: u64, slide: u64, late: u64) -> WindowPlan {
+fn config(size: u64, slide: u64, late: u64) -> WindowConfig {
     let panes = |n| Duration::from_secs(10 * n);
     WindowConfig { size: panes(size), slide: panes(slide), allowed_lateness: panes(late) }
-        .plan(pane_size())
-        .unwrap()
+}
+
+fn plan(size: u64, slide: u64, late: u64) -> WindowPlan {
+    config(size, slide, late).plan(pane_size()).unwrap()
 }
 
 fn entry(group: u32, event: u64, order: u64, values: &[f64]) -> Entry<Moments> {
@@ -30,90 +34,13 @@ fn entry(group: u32, event: u64, order: u64, values: &[f64]) -> Entry<Moments> {
     Entry { group: GroupId(group), event_pane: Pane(event), order, partial }
 }
 
-/// The join over `[from, to)`, by halving at absolute dyadic boundaries and without any memory.
-fn joined(panes: &BTreeMap<u64, Moments>, from: u64, to: u64) -> Option<Moments> {
-    fn node(panes: &BTreeMap<u64, Moments>, from: u64, size: u64) -> Option<Moments> {
-        if size == 1 {
-            return panes.get(&from).copied();
-        }
-        join(node(panes, from, size / 2), node(panes, from + size / 2, size / 2))
-    }
-    fn join(left: Option<Moments>, right: Option<Moments>) -> Option<Moments> {
-        match (left, right) {
-            (Some(mut left), Some(right)) => {
-                left.merge(&right);
-                Some(left)
-            }
-            (left, right) => left.or(right),
-        }
-    }
-    let (mut value, mut at) = (None, from);
-    while at < to {
-        let mut size = 1;
-        while at % (2 * size) == 0 && at + 2 * size <= to {
-            size *= 2;
-        }
-        value = join(value, node(panes, at, size));
-        at += size;
-    }
-    value
-}
-
-/// What must come out, admission pane by admission pane, straight from the definition.
-fn reference(plan: WindowPlan, admitted: &[Admitted]) -> Vec<Firing<Moments>> {
-    let mut out = Vec::new();
-    let mut panes: BTreeMap<GroupId, BTreeMap<u64, Moments>> = BTreeMap::new();
-    let (size, slide) = (plan.size_panes(), plan.slide_panes());
-    let last = admitted.iter().map(|(pane, _)| pane.0).max().unwrap_or(0) + size;
-    for now in 0..=last {
-        let mut entries: Vec<_> =
-            admitted.iter().filter(|(pane, _)| pane.0 == now).map(|(_, e)| e.clone()).collect();
-        entries.sort_by_key(|e| (e.group, e.event_pane, e.order));
-        entries.retain(|e| !plan.is_too_late(e.event_pane, Pane(now)));
-        // Corrections of one admission pane are joined first, then merged into their panes.
-        let before = panes.clone();
-        let mut fresh: BTreeMap<(GroupId, u64), Moments> = BTreeMap::new();
-        for e in &entries {
-            fresh.entry((e.group, e.event_pane.0)).or_default().merge(&e.partial);
-        }
-        for ((group, pane), partial) in &fresh {
-            panes.entry(*group).or_default().entry(*pane).or_default().merge(partial);
-        }
-        for (group, known) in &panes {
-            for k in 0..=now {
-                let (from, to) = (k * slide, k * slide + size);
-                let touched = fresh.keys().any(|(g, p)| g == group && (from..to).contains(p));
-                let open = plan.window(k).end + plan.lateness() > pane_size().start(Pane(now));
-                let timing = match to.cmp(&(now + 1)) {
-                    std::cmp::Ordering::Equal => Timing::OnTime,
-                    std::cmp::Ordering::Less if touched && open => Timing::Late,
-                    _ => continue,
-                };
-                let former = before.get(group).and_then(|panes| joined(panes, from, to));
-                if let Some(value) = joined(known, from, to) {
-                    let former = former.filter(|_| timing == Timing::Late);
-                    let window = plan.window(k);
-                    out.push(Firing { group: *group, window, timing, value, former });
-                }
-            }
-        }
-    }
-    out
-}
-
-fn sorted(mut firings: Vec<Firing<Moments>>) -> Vec<Firing<Moments>> {
-    firings.sort_by_key(|f| (f.window.end, f.group, f.timing, f.value.count));
-    firings
-}
-
-fn bits(firings: &[Firing<Moments>]) -> Vec<String> {
-    firings
-        .iter()
-        .map(|f| {
-            let bits = |m: Moments| [m.sum, m.m2, m.min, m.max].map(f64::to_bits);
-            format!("{f:?} {:?} {:?}", bits(f.value), f.former.map(bits))
-        })
-        .collect()
+/// The firings under plain numbers, in an order of their own, with the bits of every number.
+fn bits(fired: Vec<Firing<Moments>>) -> Vec<reference::Bits> {
+    let named = fired.into_iter().map(|f| {
+        let group = f.group.0;
+        f.with_group(group)
+    });
+    reference::bits(&named.collect::<Vec<_>>())
 }
 
 fn admitted() -> impl Strategy<Value = Vec<Admitted>> {
@@ -127,24 +54,32 @@ fn admitted() -> impl Strategy<Value = Vec<Admitted>> {
     })
 }
 
-fn plans() -> impl Strategy<Value = WindowPlan> {
-    (1..20u64, 1..20u64, 0..12u64).prop_map(|(a, b, late)| plan(a.max(b), a.min(b), late))
+fn configs() -> impl Strategy<Value = WindowConfig> {
+    (1..20u64, 1..20u64, 0..12u64).prop_map(|(a, b, late)| config(a.max(b), a.min(b), late))
 }
 
 proptest! {
     #[test]
-    fn oracle_windows_fire_as_defined(plan in plans(), mut admitted in admitted()) {
+    fn oracle_windows_fire_as_defined(config in configs(), mut admitted in admitted()) {
         // Entries of one (group, event pane, order, admission pane) would tie: a sender ships one.
         admitted.sort_by_key(|(pane, e)| (*pane, e.group, e.event_pane, e.order));
         admitted.dedup_by_key(|(pane, e)| (*pane, e.group, e.event_pane, e.order));
-        let expected = sorted(reference(plan, &admitted));
+        let samples = admitted.iter().map(|(pane, e)| reference::Admitted {
+            group: e.group.0,
+            event: e.event_pane.0,
+            admission: pane.0,
+            order: e.order,
+            partial: e.partial,
+        });
+        let expected = reference::firings(&config, pane_size(), &samples.collect::<Vec<_>>());
         admitted.reverse();
-        let fired = sorted(drive(&mut Windows::new(plan), admitted));
-        prop_assert_eq!(bits(&fired), bits(&expected));
+        let fired = drive(&mut Windows::new(config.plan(pane_size()).unwrap()), admitted);
+        prop_assert_eq!(bits(fired), reference::bits(&expected));
     }
 
     #[test]
-    fn restores_between_any_two_panes(plan in plans(), admitted in admitted(), cut in 0..90u64) {
+    fn restores_between_any_two_panes(config in configs(), admitted in admitted(), cut in 0..90u64) {
+        let plan = config.plan(pane_size()).unwrap();
         let straight = drive(&mut Windows::new(plan), admitted.clone());
         let (before, after): (Vec<_>, Vec<_>) =
             admitted.into_iter().partition(|(pane, _)| pane.0 < cut);
@@ -160,7 +95,8 @@ proptest! {
         let mut second = Windows::restore(plan, first.snapshot());
         prop_assert_eq!(second.snapshot(), first.snapshot());
         fired.extend(drive(&mut second, after));
-        prop_assert_eq!(bits(&fired), bits(&straight));
+        prop_assert_eq!(&fired, &straight);
+        prop_assert_eq!(bits(fired), bits(straight));
     }
 }
 

@@ -76,11 +76,24 @@ pub(super) fn whole_seconds(
     Some(span)
 }
 
-/// A duration that must not be zero.
-pub(super) fn positive(scope: &mut Scope<'_, '_, '_>, key: &str, value: HumanDuration, why: &str) {
+/// A duration that must not be zero. Tells whether it is not.
+pub(super) fn positive(
+    scope: &mut Scope<'_, '_, '_>,
+    key: &str,
+    value: HumanDuration,
+    why: &str,
+) -> bool {
     if value.get().is_zero() {
         scope.error(&[key], format!("`{key}` is zero"), why);
     }
+    !value.get().is_zero()
+}
+
+/// Says what a component found wrong that was not said before: its message is the fault and, behind a
+/// colon, the remedy.
+pub(super) fn found_wrong(scope: &mut Scope<'_, '_, '_>, key: &str, message: &str) {
+    let (wrong, remedy) = message.split_once(": ").unwrap_or((message, "correct this table"));
+    scope.error(&[key], wrong, remedy);
 }
 
 /// A number that is neither infinite nor undefined (TOML knows `inf` and `nan`).

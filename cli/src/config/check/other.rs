@@ -36,14 +36,12 @@ pub(super) fn other(report: &mut Report<'_, '_>, sources: &[Source], sections: &
         .http
         .as_ref()
         .and_then(|section| listen(&mut report.scope(scope("http")), &section.listen));
-    if let Some(section) = &sections.limits {
-        if section.series == 0 {
-            report.scope(scope("limits")).error(
-                &["series"],
-                "no series could be known, so nothing could be read",
-                "write `series = 1000000`, or as many as there are",
-            );
-        }
+    if sections.limits.as_ref().is_some_and(|section| section.series == 0) {
+        report.scope(scope("limits")).error(
+            &["series"],
+            "no series could be known, so nothing could be read",
+            "write `series = 1000000`, or as many as there are",
+        );
     }
     Other {
         dead_letters,

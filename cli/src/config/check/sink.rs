@@ -70,9 +70,14 @@ pub(super) fn invalid(scope: &mut Scope<'_, '_, '_>, found: Result<(), OpenError
     match found {
         Ok(()) => {}
         Err(OpenError::Invalid { field, reason }) => {
-            let help =
-                example(field).map(|line| format!("for example: {line}")).unwrap_or_default();
-            scope.error(&[field], format!("`{field}` is not usable: {reason}"), help);
+            let help = match example(field) {
+                Some(line) => format!("for example: {line}"),
+                None => format!("correct `{field}`, or what is said to go with it"),
+            };
+            // What it says of other fields only follows when one of those could not be read.
+            let named = reason.split('`').skip(1).step_by(2);
+            let keys: Vec<&str> = std::iter::once(field).chain(named).collect();
+            scope.error(&keys, format!("`{field}` is not usable: {reason}"), help);
         }
         Err(other) => scope.error(&[], other.to_string(), "correct this table"),
     }

@@ -6,7 +6,7 @@ use tidewatch_dataflow::config::HumanDuration;
 use tidewatch_operators::feed::StatisticSpec;
 use tidewatch_operators::window::{WINDOW_PANES_MAX, WindowConfig, WindowError};
 
-use super::common::{duplicates, name, whole_seconds};
+use super::common::{duplicates, found_wrong, name, whole_seconds};
 use super::selector::{Selection, selector};
 use super::source::Produced;
 use crate::config::file::{StatisticSection, WindowSection};
@@ -130,6 +130,6 @@ fn plan_error(scope: &mut Scope<'_, '_, '_>, index: usize, error: &WindowError) 
             ),
             "make the window or `allowed_lateness` shorter, or all windows of this statistic multiples of a longer time",
         ),
-        other => scope.error(&[&size], other.to_string(), "choose whole numbers of panes"),
+        other => found_wrong(scope, &size, &other.to_string()),
     }
 }

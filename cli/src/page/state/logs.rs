@@ -64,8 +64,9 @@ impl Logs {
             self.changed.insert(time);
         }
         while self.rate.len() > STEPS_MAX {
-            let dropped = self.rate.pop_first();
-            dropped.into_iter().for_each(|(time, _)| drop(self.changed.remove(&time)));
+            if let Some((time, _)) = self.rate.pop_first() {
+                self.changed.remove(&time);
+            }
         }
         if self.recent.len() >= LINES_MAX {
             self.recent.pop_front();
@@ -90,11 +91,9 @@ impl Logs {
         changed.into_iter().filter_map(view).collect()
     }
 
-    pub(super) fn search(&self, query: &str, level: Option<&str>, limit: usize) -> Vec<LineView> {
+    pub(super) fn search(&self, query: &str, least: Level, limit: usize) -> Vec<LineView> {
         let words: Vec<String> = query.split_whitespace().map(str::to_lowercase).collect();
-        let least = level
-            .and_then(|level| LEVEL_NAMES.iter().position(|name| name.eq_ignore_ascii_case(level)))
-            .unwrap_or(0);
+        let least = level_index(least);
         let matches = |line: &&LineView| {
             let level = LEVEL_NAMES.iter().position(|name| *name == line.level).unwrap_or(0);
             let text = format!("{} {} {}", line.message, line.host, line.service).to_lowercase();

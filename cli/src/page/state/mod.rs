@@ -17,6 +17,7 @@
 
 mod alerts;
 mod logs;
+mod panel;
 mod series;
 #[cfg(test)]
 mod tests;
@@ -30,16 +31,18 @@ use serde::Serialize;
 use tidewatch_connectors::sinks::sqlite::SqliteStore;
 use tidewatch_dataflow::alert::{Incident, Transition};
 use tidewatch_dataflow::metric::MetricPoint;
-use tidewatch_dataflow::record::LogLine;
+use tidewatch_dataflow::record::{Level, LogLine};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{Clock, EventTime};
 use tokio::sync::broadcast;
 
+use crate::config::PipelineConfig;
 use alerts::Alerts;
 pub use alerts::{AlertView, AlertsView};
 pub(super) use logs::LEVEL_NAMES;
 use logs::Logs;
 pub use logs::{LOG_STEP, LineView, RateView};
+pub use panel::Panel;
 pub use series::HostView;
 use series::Hosts;
 
@@ -48,43 +51,6 @@ pub const SILENT_AFTER: Duration = Duration::from_secs(600);
 
 /// Ticks that a slow client may be behind before it is told to load everything anew.
 const TICKS_MAX: usize = 64;
-
-/// One chart: which points it draws, and how.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Panel {
-    /// Its name in the API: `cpu`.
-    pub key: String,
-    /// What people read: `CPU`.
-    pub title: String,
-    /// The unit of its values: `%`.
-    pub unit: String,
-    /// Name of the statistic whose points it draws.
-    pub measurement: String,
-    /// The window, as the points' label of that name says: `10s`.
-    pub window: String,
-    /// The field: `mean`.
-    pub field: String,
-    /// A line across the chart, such as the bound of its rule.
-    pub threshold: Option<f64>,
-    /// The rules whose incidents are marked in it.
-    pub rules: Vec<String>,
-}
-
-impl Panel {
-    /// A panel of percentages named `title`: field `mean` of the 10 s windows of `measurement`.
-    pub fn percent(title: &str, measurement: &str, rules: &[&str], threshold: Option<f64>) -> Self {
-        Panel {
-            key: measurement.to_owned(),
-            title: title.to_owned(),
-            unit: "%".to_owned(),
-            measurement: measurement.to_owned(),
-            window: "10s".to_owned(),
-            field: "mean".to_owned(),
-            threshold,
-            rules: rules.iter().map(|rule| (*rule).to_owned()).collect(),
-        }
-    }
-}
 
 /// How a [`LiveState`] is set up.
 #[derive(Clone, Debug)]
@@ -113,6 +79,14 @@ impl Default for LiveConfig {
             store: None,
             clock: Clock::System,
         }
+    }
+}
+
+impl LiveConfig {
+    /// The panels of a pipeline: one for each of the first four statistics that are grouped by host. The
+    /// rest as in [`LiveConfig::default`].
+    pub fn of(config: &PipelineConfig) -> Self {
+        LiveConfig { panels: panel::of(config), ..LiveConfig::default() }
     }
 }
 
@@ -336,8 +310,8 @@ impl LiveState {
         self.lock().logs.rate()
     }
 
-    /// The most recent lines that hold all words of `query`, newest first.
-    pub fn recent_lines(&self, query: &str, level: Option<&str>, limit: usize) -> Vec<LineView> {
+    /// The most recent lines at `level` or above that hold all words of `query`, newest first.
+    pub fn recent_lines(&self, query: &str, level: Level, limit: usize) -> Vec<LineView> {
         self.lock().logs.search(query, level, limit)
     }
 }

@@ -72,7 +72,7 @@ impl LiveState {
         if self.ticks.receiver_count() > 0 {
             return false;
         }
-        self.ticking.store(false, Ordering::Release);
+        self.ticking.swap(false, Ordering::AcqRel);
         self.ticks.receiver_count() == 0 || self.ticking.swap(true, Ordering::AcqRel)
     }
 

@@ -10,7 +10,8 @@
 //! Commas, spaces and equal signs are escaped by a backslash, which itself has no escape. So a name or
 //! value is changed before it is written:
 //! - backslashes at its end, or directly before a character that is escaped, are dropped (the store's
-//!   readers disagree about what `\\,` means, and one of them would take a line break for text);
+//!   readers disagree about what `\\,` means, and one of them would take a line break for text); in the
+//!   name of a measurement or field also those before a `"` (the store answers 204 and loses the point);
 //! - tab, line feed, form feed and carriage return become `\t`, `\n`, `\f`, `\r`, two characters each.
 //!
 //! A label without a name or a value is left out (the store refuses empty ones). A point without a
@@ -58,7 +59,7 @@ pub struct Unwritable {
 pub fn encode(point: &MetricPoint, out: &mut String) -> Result<(), Unwritable> {
     let refuse = |reason, detail| Err(Unwritable { reason, detail });
     let start = out.len();
-    escape(&point.measurement, &[',', ' '], out);
+    escape(&point.measurement, Part::Measurement, out);
     match out.get(start..).and_then(|measurement| measurement.chars().next()) {
         Some('#') => {
             out.truncate(start);
@@ -74,9 +75,9 @@ pub fn encode(point: &MetricPoint, out: &mut String) -> Result<(), Unwritable> {
     for (name, value) in point.labels.iter() {
         let pair = out.len();
         out.push(',');
-        let is_named = escape(name, &[',', ' ', '='], out);
+        let is_named = escape(name, Part::Tag, out);
         out.push('=');
-        if !escape(value, &[',', ' ', '='], out) || !is_named {
+        if !escape(value, Part::Tag, out) || !is_named {
             out.truncate(pair);
         }
     }
@@ -84,7 +85,7 @@ pub fn encode(point: &MetricPoint, out: &mut String) -> Result<(), Unwritable> {
     for (name, value) in &point.fields {
         let pair = out.len();
         out.push(separator);
-        if !value.is_finite() || !escape(name, &[',', ' ', '='], out) {
+        if !value.is_finite() || !escape(name, Part::Field, out) {
             out.truncate(pair);
             continue;
         }
@@ -100,8 +101,29 @@ pub fn encode(point: &MetricPoint, out: &mut String) -> Result<(), Unwritable> {
     Ok(())
 }
 
-/// Appends `text` with `special` characters escaped; whether anything was left to append.
-fn escape(text: &str, special: &[char], out: &mut String) -> bool {
+/// What a text is in its line: that decides what is escaped in it.
+#[derive(Copy, Clone, PartialEq, Eq)]
+enum Part {
+    Measurement,
+    /// Name or value of a tag.
+    Tag,
+    /// Name of a field.
+    Field,
+}
+
+impl Part {
+    fn escapes(self, c: char) -> bool {
+        matches!(c, ',' | ' ') || (c == '=' && self != Part::Measurement)
+    }
+
+    /// Whether a backslash before `c` cannot be said.
+    fn drops_backslash_before(self, c: char) -> bool {
+        self.escapes(c) || (c == '"' && self != Part::Tag)
+    }
+}
+
+/// Appends `text` as `part` of its line; whether anything was left to append.
+fn escape(text: &str, part: Part, out: &mut String) -> bool {
     let start = out.len();
     // Backslashes that wait for the character behind them.
     let mut held = 0;
@@ -110,8 +132,7 @@ fn escape(text: &str, special: &[char], out: &mut String) -> bool {
             held += 1;
             continue;
         }
-        let is_special = special.contains(&c);
-        if !is_special {
+        if !part.drops_backslash_before(c) {
             out.extend(std::iter::repeat_n('\\', held));
         }
         held = 0;
@@ -120,7 +141,7 @@ fn escape(text: &str, special: &[char], out: &mut String) -> bool {
             '\n' => out.push_str("\\n"),
             '\u{c}' => out.push_str("\\f"),
             '\r' => out.push_str("\\r"),
-            c if is_special => out.extend(['\\', c]),
+            c if part.escapes(c) => out.extend(['\\', c]),
             c => out.push(c),
         }
     }

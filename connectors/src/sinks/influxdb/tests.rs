@@ -60,9 +60,9 @@ fn parse(line: &str) -> Option<Line> {
 }
 
 /// A name or value as it is after what the format cannot say was changed.
-fn sayable(text: &str, special: &[char]) -> String {
+fn sayable(text: &str, unsayable: &[char]) -> String {
     let mut text = text.trim_end_matches('\\').to_owned();
-    for c in special {
+    for c in unsayable {
         let said = format!("\\{c}");
         while text.contains(&said) {
             text = text.replace(&said, &c.to_string());
@@ -97,9 +97,9 @@ proptest! {
         };
         let tags: Vec<_> = point.labels.iter().map(|(n, v)| (sayable(n, &[',', ' ', '=']), sayable(v, &[',', ' ', '='])))
             .filter(|(n, v)| !n.is_empty() && !v.is_empty()).collect();
-        let kept: Vec<_> = fields.iter().map(|(n, v)| (sayable(n, &[',', ' ', '=']), *v))
+        let kept: Vec<_> = fields.iter().map(|(n, v)| (sayable(n, &[',', ' ', '=', '"']), *v))
             .filter(|(n, v)| !n.is_empty() && v.is_finite()).collect();
-        let measurement = sayable(&measurement, &[',', ' ']);
+        let measurement = sayable(&measurement, &[',', ' ', '"']);
         let mut out = String::from("before\n");
         let encoded = encode(&point, &mut out);
         let line = out.strip_prefix("before\n").unwrap();

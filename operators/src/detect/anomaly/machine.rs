@@ -37,6 +37,9 @@ struct Run {
     fresh: Level,
 }
 
+/// What the module promises for one group, and for a run.
+const _: () = assert!(size_of::<Option<State>>() <= 88 && size_of::<Run>() <= 88);
+
 /// The state of [`Anomaly`] between two panes: what a checkpoint holds. Opaque but for its size.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AnomalyState {

@@ -42,7 +42,7 @@
 //! Left out, see [`crate::detect::is_late`].
 //!
 //! # State
-//! 104 bytes for each group, 72 more while it is not usual; forgotten after four half-lives without samples.
+//! 88 bytes for each group, 88 more while it is not usual; forgotten after four half-lives without samples.
 //!
 //! # Output time
 //! At the end of the admission pane.

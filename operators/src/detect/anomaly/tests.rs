@@ -3,14 +3,19 @@
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tidewatch_dataflow::alert::{EndReason, Reading, TransitionKind};
+use tidewatch_dataflow::alert::{EndReason, TransitionKind};
 use tidewatch_dataflow::operator::{Entry, GroupId, PaneMachine};
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
 use super::*;
 use crate::aggregate::{Aggregate, Moments};
 use crate::detect::Episode;
+use crate::group::Grouped as _;
 use crate::testing::drive;
+
+#[path = "../../../tests/reference/anomaly.rs"]
+mod reference;
+use reference::Measured;
 
 fn config() -> AnomalyConfig {
     AnomalyConfig {
@@ -157,117 +162,6 @@ fn spikes_leave_no_timers_behind() {
     assert_eq!(machine.snapshot(), AnomalyState::default());
 }
 
-/// One pane with samples of one group.
-type Measured = (u32, u64, f64);
-
-/// Episodes by the definition, every level summed anew from all panes it was made of; `None` where a
-/// verdict hangs on the last bits.
-fn reference(config: &AnomalyConfig, all: &[Measured]) -> Option<Vec<Episode>> {
-    struct Known(Vec<(u64, f64)>);
-    impl Known {
-        fn side(&self, config: &AnomalyConfig, pane: u64, x: f64) -> Option<Option<bool>> {
-            let half_life = config.half_life.as_secs_f64() / config.pane.duration().as_secs_f64();
-            let last = self.0.last()?.0;
-            let weight = |p: u64| (-((last - p) as f64) / half_life).exp2();
-            let total: f64 = self.0.iter().map(|(p, _)| weight(*p)).sum();
-            let mean = self.0.iter().map(|(p, y)| weight(*p) * y).sum::<f64>() / total;
-            let squares = self.0.iter().map(|(p, y)| weight(*p) * (y - mean) * (y - mean));
-            let limit = config.score * (squares.sum::<f64>() / total).sqrt();
-            let distance = (x - mean).abs();
-            let first = self.0.first()?.0;
-            if self.0.len() < 5 || pane - first < config.panes(config.warm_up) {
-                return Some(None);
-            }
-            let near = |bound: f64| (distance - bound).abs() < 1e-6;
-            if near(limit) || near(config.min_deviation) || near(0.0) {
-                // Equal series give exactly nothing; all else this close is left to the bits.
-                return if x == self.0[0].1 && limit == 0.0 { Some(None) } else { None };
-            }
-            let far = distance >= config.min_deviation && distance >= limit;
-            Some(far.then_some(x > mean))
-        }
-    }
-    let size = config.pane;
-    let (gap, memory) = (config.gap(), config.memory());
-    let last = all.iter().map(|m| m.1).max().unwrap_or(0) + memory + 2;
-    let mut out = Vec::new();
-    for group in 0..2u32 {
-        let mut usual: Option<Known> = None;
-        let mut seen = (0, 0.0);
-        // The run's first pane, its watched part's first pane, whether open, what it teaches.
-        let mut run: Option<(u64, Option<u64>, bool, Known)> = None;
-        for pane in 0..=last {
-            let mut tell = |kind: TransitionKind, first: u64, at: EventTime, value: f64| {
-                out.push(Episode {
-                    group: GroupId(group),
-                    sequence: u32::from(kind != TransitionKind::Opened),
-                    kind,
-                    started_at: size.start(Pane(first)),
-                    at,
-                    decided_at: size.end(Pane(pane)),
-                    value: Reading(value),
-                });
-            };
-            let start = size.start(Pane(pane));
-            let recovered = TransitionKind::Ended(EndReason::Recovered);
-            let Some((_, _, x)) = all.iter().find(|m| (m.0, m.1) == (group, pane)).copied() else {
-                if usual.is_some() && pane - seen.0 == gap + 1 {
-                    if let Some((_, Some(first), true, _)) = run {
-                        tell(TransitionKind::Ended(EndReason::NoData), first, start, seen.1);
-                    }
-                    run = None;
-                }
-                if pane - seen.0 > memory {
-                    usual = None;
-                }
-                continue;
-            };
-            seen = (pane, x);
-            let Some(known) = &mut usual else {
-                usual = Some(Known(vec![(pane, x)]));
-                continue;
-            };
-            let Some(up) = known.side(config, pane, x)? else {
-                if let Some((_, Some(first), true, _)) = run {
-                    tell(recovered, first, start, x);
-                }
-                run = None;
-                known.0.push((pane, x));
-                continue;
-            };
-            let (since, watched, is_open, fresh) =
-                run.get_or_insert_with(|| (pane, None, false, Known(Vec::new())));
-            fresh.0.push((pane, x));
-            let wanted = match config.direction {
-                Direction::Up => up,
-                Direction::Down => !up,
-                Direction::Both => true,
-            };
-            if wanted {
-                let first = *watched.get_or_insert(pane);
-                if !*is_open && pane + 1 - first >= config.panes(config.for_) {
-                    *is_open = true;
-                    tell(TransitionKind::Opened, first, size.end(Pane(pane)), x);
-                }
-            } else {
-                if let (Some(first), true) = (*watched, *is_open) {
-                    tell(recovered, first, start, x);
-                }
-                (*watched, *is_open) = (None, false);
-            }
-            if pane + 1 - *since > config.panes(config.half_life).max(config.panes(config.for_)) {
-                if let Some((_, watched, is_open, fresh)) = run.take() {
-                    if let (Some(first), true) = (watched, is_open) {
-                        tell(recovered, first, start, x);
-                    }
-                    usual = Some(fresh);
-                }
-            }
-        }
-    }
-    Some(out)
-}
-
 fn measured() -> impl Strategy<Value = Vec<Measured>> {
     let level = prop_oneof![5 => Just(50.0), 2 => Just(90.0), 2 => Just(10.0), 1 => 0.0..100.0f64];
     let stretch = (0..2u32, level, 0..4u32, 1..20u64, prop_oneof![6 => 0..2u64, 1 => 0..60u64]);
@@ -304,13 +198,14 @@ fn configs() -> impl Strategy<Value = AnomalyConfig> {
 proptest! {
     #[test]
     fn oracle_episodes_are_those_of_the_definition(config in configs(), measured in measured()) {
-        let expected = reference(&config, &measured);
+        let expected = reference::episodes(&config, &measured);
         prop_assume!(expected.is_some());
         let entries = measured.iter().map(|(group, pane, x)| {
             let (event_pane, partial) = (Pane(*pane), Moments::of([*x]));
             (Pane(*pane), Entry { group: GroupId(*group), event_pane, order: 0, partial })
         });
-        let mut told = drive(&mut Anomaly::try_new(config).unwrap(), entries.collect());
+        let told = drive(&mut Anomaly::try_new(config).unwrap(), entries.collect());
+        let mut told: Vec<_> = told.into_iter().map(|e| { let group = e.group.0; e.named(group) }).collect();
         told.sort_by_key(|episode| episode.group);
         prop_assert_eq!(Some(told), expected);
     }

@@ -13,6 +13,9 @@ use super::{BurstConfig, BurstError};
 use crate::detect::Episode;
 use crate::group::{Groups, LiveGroups, Timers};
 
+/// What the module promises for one group, beside its panes.
+const _: () = assert!(size_of::<Option<History>>() <= 160);
+
 /// The state of one group, opaque.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSnapshot(History);

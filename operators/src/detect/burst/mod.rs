@@ -34,7 +34,7 @@
 //! Left out, see [`crate::detect::is_late`].
 //!
 //! # State
-//! For a group with events in its window or its past: about 150 bytes, and 16 for each such pane, at most
+//! For a group with events in its window or its past: 160 bytes, and 16 for each such pane, at most
 //! `(window + baseline) / slide`; while a burst is open also for each pane of `clear_for`. Nothing for
 //! silent groups.
 

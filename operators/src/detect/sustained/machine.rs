@@ -33,6 +33,9 @@ struct State {
     timer: Pane,
 }
 
+/// What the module promises for one group.
+const _: () = assert!(size_of::<Option<State>>() <= 64);
+
 /// The state of one group, opaque.
 #[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSnapshot(State);

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use tidewatch_dataflow::alert::{EndReason, Reading, TransitionKind};
+use tidewatch_dataflow::alert::{EndReason, TransitionKind};
 use tidewatch_dataflow::operator::{Entry, GroupId, Inbox, PaneMachine};
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
 use super::*;
 use crate::detect::Episode;
+use crate::group::Grouped as _;
 use crate::testing::drive;
+
+#[path = "../../../tests/reference/sustained.rs"]
+mod reference;
 
 /// Group, partition, time, value.
 type Sample = (u32, u64, EventTime, f64);
@@ -52,82 +56,10 @@ fn detect(config: SustainedConfig, samples: &[Sample]) -> Vec<Episode> {
     drive(&mut Sustained::try_new(config).unwrap(), partials(&config, samples))
 }
 
-/// Every episode by looking back from every sample, over all samples in order. No panes, no partials.
-fn reference(config: &SustainedConfig, samples: &[Sample]) -> Vec<Episode> {
-    let mut instants: BTreeMap<u32, BTreeMap<EventTime, Vec<f64>>> = BTreeMap::new();
-    for (group, _, time, value) in samples {
-        instants.entry(*group).or_default().entry(*time).or_default().push(*value);
-    }
-    let mut out = Vec::new();
-    for (group, instants) in instants {
-        let times: Vec<EventTime> = instants.keys().copied().collect();
-        let all_are =
-            |i: usize, class| instants[&times[i]].iter().all(|value| config.class(*value) == class);
-        let value = |i: usize| {
-            let mut values = instants[&times[i]].clone();
-            values.sort_by(f64::total_cmp);
-            match config.condition {
-                Condition::Above(_) => values[values.len() - 1],
-                Condition::Below(_) => values[0],
-            }
-        };
-        let gap = |i: usize| i > 0 && times[i].since(times[i - 1]) > config.gap_tolerance;
-        // The first index of the run of `class` that ends at `i` and begins at `floor` or later.
-        let run = |i: usize, floor: usize, class| {
-            let mut first = i;
-            while first > floor && !gap(first) && all_are(first - 1, class) {
-                first -= 1;
-            }
-            all_are(i, class).then_some(first)
-        };
-        let mut tell = |kind, started_at, at, decided: EventTime, value| {
-            let sequence = u32::from(kind != TransitionKind::Opened);
-            let decided_at = config.pane.end(config.pane.pane(decided));
-            let (group, value) = (GroupId(group), Reading(value));
-            out.push(Episode { group, sequence, kind, started_at, at, decided_at, value });
-        };
-        let no_data = TransitionKind::Ended(EndReason::NoData);
-        let recovered = TransitionKind::Ended(EndReason::Recovered);
-        let (mut open, mut floor) = (None, 0);
-        for i in 0..times.len() {
-            if let Some(started_at) = open
-                && gap(i)
-            {
-                let end = times[i - 1] + config.gap_tolerance;
-                tell(no_data, started_at, end, end, value(i - 1));
-                (open, floor) = (None, i);
-            }
-            match open {
-                None => {
-                    if let Some(first) = run(i, floor, Class::Holding)
-                        && times[i].since(times[first]) >= config.for_
-                    {
-                        tell(TransitionKind::Opened, times[first], times[i], times[i], value(i));
-                        (open, floor) = (Some(times[first]), i + 1);
-                    }
-                }
-                Some(started_at) => {
-                    if let Some(first) = run(i, floor, Class::Clear)
-                        && times[i].since(times[first]) >= config.clear_for
-                    {
-                        tell(recovered, started_at, times[first], times[i], value(i));
-                        (open, floor) = (None, i + 1);
-                    }
-                }
-            }
-        }
-        if let Some(started_at) = open {
-            let last = times.len() - 1;
-            let end = times[last] + config.gap_tolerance;
-            tell(no_data, started_at, end, end, value(last));
-        }
-    }
-    out
-}
-
-fn by_group(mut episodes: Vec<Episode>) -> Vec<Episode> {
-    episodes.sort_by_key(|e| e.group);
-    episodes
+fn by_group(episodes: Vec<Episode>) -> Vec<Episode<u32>> {
+    let mut named: Vec<_> = episodes.into_iter().map(|e| (e.group.0, e)).collect();
+    named.sort_by_key(|(group, _)| *group);
+    named.into_iter().map(|(group, episode)| episode.named(group)).collect()
 }
 
 fn samples() -> impl Strategy<Value = Vec<Sample>> {
@@ -179,7 +111,8 @@ fn configs() -> impl Strategy<Value = SustainedConfig> {
 proptest! {
     #[test]
     fn oracle_exact_to_the_sample(config in configs(), samples in samples()) {
-        let expected = reference(&config, &samples);
+        let raw: Vec<_> = samples.iter().map(|(g, _, time, value)| (*g, *time, *value)).collect();
+        let expected = reference::episodes(&config, &raw);
         prop_assert_eq!(by_group(detect(config, &samples)), expected);
     }
 

@@ -6,7 +6,7 @@ use tidewatch_operators::detect::anomaly::{AnomalyConfig, Direction};
 use tidewatch_operators::feed::Detector;
 
 use super::{Judged, multiple};
-use crate::config::check::common::{finite, whole_seconds};
+use crate::config::check::common::{finite, found_wrong, whole_seconds};
 use crate::config::check::selector::{Selection, selector};
 use crate::config::check::source::Produced;
 use crate::config::file::AnomalySection;
@@ -64,7 +64,7 @@ pub(super) fn check(
         pane: size,
     };
     if let Err(error) = config.validate() {
-        scope.error(&["kind"], error.to_string(), "correct this rule");
+        found_wrong(scope, "kind", &error.to_string());
         return None;
     }
     let word = match section.direction {

@@ -7,7 +7,7 @@ use tidewatch_operators::detect::burst::{BURST_PANES_MAX, BurstConfig, BurstErro
 use tidewatch_operators::feed::Detector;
 
 use super::{Judged, multiple};
-use crate::config::check::common::{finite, positive, whole_seconds};
+use crate::config::check::common::{finite, found_wrong, positive, whole_seconds};
 use crate::config::check::selector::{Selection, selector};
 use crate::config::check::source::Produced;
 use crate::config::file::{ErrorBurstSection, Filters, OneOrMore};
@@ -60,7 +60,7 @@ pub(super) fn check(
             return None;
         }
         Err(error) => {
-            scope.error(&["window"], error.to_string(), "");
+            found_wrong(scope, "window", &error.to_string());
             return None;
         }
     }

@@ -7,7 +7,7 @@ use tidewatch_operators::detect::sustained::{Condition, SustainedConfig};
 use tidewatch_operators::feed::Detector;
 
 use super::Judged;
-use crate::config::check::common::{finite, positive, whole_seconds};
+use crate::config::check::common::{finite, found_wrong, positive, whole_seconds};
 use crate::config::check::selector::{Selection, selector};
 use crate::config::check::source::Produced;
 use crate::config::file::SustainedSection;
@@ -34,13 +34,13 @@ pub(super) fn check(
     let bounds = bounds(scope, section);
     let held = whole_seconds(scope, "for", *dwell);
     let clear_for = section.clear_for.map(|span| whole_seconds(scope, "clear_for", span));
-    positive(
+    let gap = positive(
         scope,
         "gap_tolerance",
         section.gap_tolerance,
         "no two samples would ever belong together: write more than the interval of samples, \"1m\" say",
     );
-    let (condition, clear) = bounds?;
+    let (condition, clear) = bounds.filter(|_| gap)?;
     let clear_for = match clear_for {
         Some(wrong_or_not) => Some(wrong_or_not?),
         None => None,
@@ -55,9 +55,7 @@ pub(super) fn check(
         gap_tolerance: section.gap_tolerance.get(),
         pane,
     };
-    if section.gap_tolerance.get() < Duration::from_secs(1)
-        && !section.gap_tolerance.get().is_zero()
-    {
+    if section.gap_tolerance.get() < Duration::from_secs(1) {
         scope.warning(
             &["gap_tolerance"],
             format!("samples further apart than {} break the condition", section.gap_tolerance),
@@ -65,7 +63,7 @@ pub(super) fn check(
         );
     }
     if let Err(error) = config.validate() {
-        scope.error(&["for"], error.to_string(), "");
+        found_wrong(scope, "for", &error.to_string());
         return None;
     }
     let word = match condition {

@@ -1,0 +1,9 @@
+//! The codec of format `json_log`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tidewatch_connectors::codec::Format;
+
+fuzz_target!(|value: &[u8]| {
+    tidewatch_fuzz::check(Format::JsonLog, value);
+});
