@@ -33,11 +33,11 @@ async fn main() -> anyhow::Result<()> {
         let left = BACKLOG.as_secs_f64() * (1.0 - step as f64 / steps as f64);
         let percent = Some(100.0 * step as f64 / steps as f64);
         let until = start.saturating_sub(Duration::from_secs_f64(left));
-        player.play(until, Phase::CatchingUp { percent });
+        player.play(until, Phase::CatchingUp { percent })?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     while !served.is_finished() {
-        player.play(Clock::System.now(), Phase::Live);
+        player.play(Clock::System.now(), Phase::Live)?;
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     Ok(served.await??)

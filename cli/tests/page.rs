@@ -76,8 +76,8 @@ async fn played() -> (SocketAddr, Arc<LiveState>) {
     let clock = Clock::manual(at(60));
     let state = LiveState::new(LiveConfig { clock, ..LiveConfig::default() });
     let mut player = Player::new(Fleet::new(1, 20, at(0)), Arc::clone(&state));
-    player.play(at(0), Phase::CatchingUp { percent: Some(50.0) });
-    player.play(at(60), Phase::Live);
+    player.play(at(0), Phase::CatchingUp { percent: Some(50.0) }).unwrap();
+    player.play(at(60), Phase::Live).unwrap();
     (serve(&state).await, state)
 }
 

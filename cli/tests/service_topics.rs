@@ -43,7 +43,7 @@ fn topics_are_created_verified_and_never_changed() {
         assert_eq!(code, Some(0), "{out}{err}");
         assert!(
             out.contains(
-                &is("would be created with 6 partitions, 1 copy, kept for 7d", "").trim_end()
+                is("would be created with 6 partitions, 1 copy, kept for 7d", "").trim_end()
             ),
             "{out}"
         );
@@ -64,7 +64,7 @@ fn topics_are_created_verified_and_never_changed() {
         let (code, out, err) = topics(&file, dry);
         assert_eq!(code, Some(1), "{out}{err}");
         assert!(
-            out.contains(&is("differs: partitions is 6 where 8 is wanted", "").trim_end()),
+            out.contains(is("differs: partitions is 6 where 8 is wanted", "").trim_end()),
             "{out}"
         );
         assert!(out.contains("(7d and 1d)") && out.contains("Nothing was changed."), "{out}");

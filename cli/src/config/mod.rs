@@ -10,7 +10,7 @@
 //! [`ConfigErrors`]: all problems at once, each with its place, what is wrong and what to do. Nothing here
 //! opens a connection, and no secret is fetched.
 //!
-//! The types of the file itself are in [`file`]; those of a component (a sink, a channel, the brokers)
+//! The types of the file itself are in [`mod@file`]; those of a component (a sink, a channel, the brokers)
 //! live beside the component.
 
 mod check;

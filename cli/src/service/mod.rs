@@ -10,6 +10,7 @@ mod channels;
 mod http;
 mod kafka;
 mod outlets;
+mod progress;
 mod stores;
 
 use std::net::SocketAddr;
@@ -19,15 +20,18 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use anyhow::Context;
+use tidewatch_connectors::sinks::sqlite::SqliteStore;
 use tidewatch_dataflow::alert::Transition;
 use tidewatch_dataflow::time::{Clock, millis};
 use tidewatch_operators::feed::FeedSpec;
 use tokio::runtime;
 
+use outlets::Opening;
 pub use outlets::Outlets;
 
 use crate::cluster::Membership;
 use crate::config::PipelineConfig;
+use crate::page::{LiveConfig, LiveState};
 use crate::pipeline::{Outputs, PipelineCounters, PipelineSpec, Running, Shared, TimeSpec, start};
 use crate::telemetry::{Health, Telemetry};
 
@@ -42,6 +46,7 @@ pub struct Service {
     pub telemetry: Telemetry,
     /// Where it serves page, API and metrics; `None` when it was told not to.
     pub address: Option<SocketAddr>,
+    live: Arc<LiveState>,
     runtime: runtime::Handle,
 }
 
@@ -72,8 +77,21 @@ impl Service {
         let counters = Arc::new(PipelineCounters::default());
         let gauges: Vec<_> = (0..membership.workers.get()).map(|_| Arc::default()).collect();
         let sources = kafka::KafkaSources::open(config, &clock)?;
-        let outlets =
-            Outlets::open(config, clock.clone(), Arc::clone(&counters), observer, runtime)?;
+        let store = config.sinks.sqlite.as_ref().map(SqliteStore::open).transpose();
+        let store = store.context("could not open `[sinks.sqlite]`")?;
+        let live = LiveState::new(LiveConfig {
+            store: store.clone(),
+            clock: clock.clone(),
+            ..LiveConfig::of(config)
+        });
+        let opening = Opening {
+            store,
+            live: Arc::clone(&live),
+            clock: clock.clone(),
+            counters: Arc::clone(&counters),
+            observer,
+        };
+        let outlets = Outlets::open(config, opening, runtime)?;
         let telemetry = Telemetry {
             counters: Arc::clone(&counters),
             gauges: gauges.clone(),
@@ -88,7 +106,7 @@ impl Service {
                 let index = u16::try_from(membership.process).unwrap_or(0);
                 listen.set_port(listen.port().saturating_add(index));
             }
-            Some(http::serve(listen, health, runtime)?)
+            Some(http::serve(listen, health, &live, runtime)?)
         } else {
             None
         };
@@ -100,8 +118,9 @@ impl Service {
             counters,
             gauges,
         };
+        progress::keep(&live, telemetry.clone(), runtime);
         let running = start(&membership, shared).context("could not start the pipeline")?;
-        Ok(Service { running, outlets, telemetry, address, runtime: runtime.clone() })
+        Ok(Service { running, outlets, telemetry, address, live, runtime: runtime.clone() })
     }
 
     /// Records read and windows fired so far, on this process.
@@ -123,6 +142,7 @@ impl Service {
     /// What ended the workers, when it was not a stop.
     pub fn wait(self) -> anyhow::Result<()> {
         let ended = self.running.join();
+        progress::stopped(&self.live, &self.telemetry);
         self.runtime.block_on(self.outlets.close(FLUSH_WITHIN));
         Ok(ended?)
     }

@@ -1,12 +1,13 @@
 //! Where results go: every store, channel and page of a service behind its own delivery.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidewatch_connectors::delivery::{DeliveryStats, SinkHandle};
+use tidewatch_connectors::sinks::sqlite::SqliteStore;
 use tidewatch_dataflow::alert::{Incident, Notification, Transition};
 use tidewatch_dataflow::dead_letter::DeadLetter;
 use tidewatch_dataflow::metric::MetricPoint;
@@ -20,6 +21,7 @@ use super::channels;
 use super::stores::{Stores, offer_all};
 use crate::config::PipelineConfig;
 use crate::notify::{Decision, Notifier};
+use crate::page::LiveState;
 use crate::pipeline::{Outputs, PipelineCounters};
 
 /// How often held openings are looked at.
@@ -30,11 +32,20 @@ pub struct Outlets {
     stores: Stores,
     channels: BTreeMap<String, Vec<SinkHandle<Notification>>>,
     notifier: Mutex<Notifier>,
-    active: Mutex<BTreeSet<(Incident, Labels)>>,
+    live: Arc<LiveState>,
     clock: Clock,
     counters: Arc<PipelineCounters>,
     release: Mutex<Option<JoinHandle<()>>>,
     observer: Option<Mutex<Sender<Transition>>>,
+}
+
+/// What outlets are opened with besides the configuration.
+pub(super) struct Opening {
+    pub(super) store: Option<SqliteStore>,
+    pub(super) live: Arc<LiveState>,
+    pub(super) clock: Clock,
+    pub(super) counters: Arc<PipelineCounters>,
+    pub(super) observer: Option<Sender<Transition>>,
 }
 
 /// The inventory as pairs of what must match and what is known then.
@@ -46,17 +57,16 @@ impl Outlets {
     /// Opens all stores and channels of `config`.
     pub(super) fn open(
         config: &PipelineConfig,
-        clock: Clock,
-        counters: Arc<PipelineCounters>,
-        observer: Option<Sender<Transition>>,
+        opening: Opening,
         runtime: &runtime::Handle,
     ) -> anyhow::Result<Arc<Self>> {
+        let Opening { store, live, clock, counters, observer } = opening;
         let rules = config.rules.iter().map(|r| (r.spec.name.clone(), r.receivers.clone()));
         let outlets = Arc::new(Outlets {
-            stores: Stores::open(config, &counters, runtime)?,
+            stores: Stores::open(config, store, &live, &counters, runtime)?,
             channels: channels::open(config, runtime)?,
             notifier: Mutex::new(Notifier::new(rules, inventory(config), config.time.stale_after)),
-            active: Mutex::default(),
+            live,
             clock,
             counters,
             release: Mutex::new(None),
@@ -163,15 +173,7 @@ impl Outputs for Outlets {
     }
 
     fn active(&self, changes: Vec<((Incident, Labels), isize)>) {
-        let mut active = self.active.lock().unwrap_or_else(PoisonError::into_inner);
-        // The collection is a set: an element comes with +1 and goes with -1.
-        for (incident, diff) in changes {
-            if diff > 0 {
-                active.insert(incident);
-            } else {
-                active.remove(&incident);
-            }
-        }
+        self.live.change_active(changes);
     }
 
     fn is_full(&self) -> bool {

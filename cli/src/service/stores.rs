@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tidewatch_connectors::delivery::{Closed, Delivery, DeliveryConfig, DeliveryStats, SinkHandle};
+use tidewatch_connectors::delivery::{
+    Closed, Delivery, DeliveryConfig, DeliveryStats, OnFull, SinkHandle,
+};
 use tidewatch_connectors::kafka::dead_letters::DeadLetterWriter;
 use tidewatch_connectors::sinks::sqlite::{
     SqliteLogs, SqliteMetrics, SqliteStore, SqliteTransitions,
@@ -17,6 +19,7 @@ use tidewatch_dataflow::sink::{RejectedItem, SinkWriter};
 use tokio::runtime;
 
 use crate::config::PipelineConfig;
+use crate::page::{LiveLogs, LiveMetrics, LiveState, LiveTransitions};
 use crate::pipeline::PipelineCounters;
 
 /// The generation of the topics in the identities of log documents: it counts up when a topic is found to
@@ -50,12 +53,19 @@ pub(super) fn report_left<T>(closed: &Closed<T>) {
     }
 }
 
+/// The page may lose what it cannot show in time: it never holds anything up.
+fn page_delivery() -> DeliveryConfig {
+    DeliveryConfig { on_full: OnFull::Shed, ..DeliveryConfig::default() }
+}
+
 /// Nothing to do about an item that a store refused: the delivery has counted and logged it.
 fn counted<T>(_item: &T, _why: &RejectedItem) {}
 
 impl Stores {
     pub(super) fn open(
         config: &PipelineConfig,
+        store: Option<SqliteStore>,
+        live: &Arc<LiveState>,
         counters: &Arc<PipelineCounters>,
         runtime: &runtime::Handle,
     ) -> anyhow::Result<Self> {
@@ -85,8 +95,7 @@ impl Stores {
             let queue = elastic.delivery();
             stores.logs.push(Delivery::spawn(runtime, "elasticsearch", writer, queue, on_rejected));
         }
-        if let Some(sqlite) = &config.sinks.sqlite {
-            let store = SqliteStore::open(sqlite).context("could not open `[sinks.sqlite]`")?;
+        if let (Some(sqlite), Some(store)) = (&config.sinks.sqlite, store) {
             let queue = || DeliveryConfig {
                 queue_items: sqlite.queue_items,
                 batch_items: sqlite.batch_items,
@@ -100,6 +109,12 @@ impl Stores {
             let transitions = SqliteTransitions::new(store.clone());
             stores.transitions.push(spawn(runtime, "sqlite/alerts", transitions, queue()));
         }
+        let metrics = LiveMetrics(Arc::clone(live));
+        stores.points.push(spawn(runtime, "page/metrics", metrics, page_delivery()));
+        let logs = LiveLogs(Arc::clone(live));
+        stores.logs.push(spawn(runtime, "page/logs", logs, page_delivery()));
+        let transitions = LiveTransitions(Arc::clone(live));
+        stores.transitions.push(spawn(runtime, "page/alerts", transitions, page_delivery()));
         Ok(stores)
     }
 

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use serde_json::Value;
 use tidewatch::demo::fleet::{Fault, Fleet, Message, TOPIC_LOGS};
 use tidewatch::page::{LiveState, Phase, Status};
@@ -37,16 +38,19 @@ impl Player {
     }
 
     /// Plays everything that arrives before `until`.
-    pub fn play(&mut self, until: EventTime, phase: Phase) {
+    ///
+    /// # Errors
+    /// When a message of the fleet is not as it should be.
+    pub fn play(&mut self, until: EventTime, phase: Phase) -> anyhow::Result<()> {
         let messages: Vec<Message> = self.fleet.until(until).collect();
         let seconds = until.since(self.at).as_secs_f64().max(0.1);
         let (mut points, mut lines) = (Vec::new(), Vec::new());
         for message in &messages {
             if message.topic == TOPIC_LOGS {
                 self.offset += 1;
-                lines.push(line(message, self.offset));
+                lines.push(line(message, self.offset)?);
             } else {
-                points.push(point(message));
+                points.push(point(message)?);
             }
         }
         points.sort_by_key(|point| point.time);
@@ -61,6 +65,7 @@ impl Player {
             records_per_second: messages.len() as f64 / seconds,
             watermark: Some(until.saturating_sub(Duration::from_millis(5_300))),
         });
+        Ok(())
     }
 
     /// Opens and ends the alerts of the labelled faults.
@@ -89,41 +94,41 @@ impl Player {
     }
 }
 
-fn point(message: &Message) -> MetricPoint {
-    let json: Value = serde_json::from_slice(&message.value).unwrap();
-    let measurement = json["name"].as_str().unwrap();
+fn point(message: &Message) -> anyhow::Result<MetricPoint> {
+    let json: Value = serde_json::from_slice(&message.value)?;
+    let measurement = json["name"].as_str().context("a metric without a name")?;
     let field = if measurement == "cpu" { "usage_active" } else { "used_percent" };
-    let value = json["fields"][field].as_f64().unwrap();
+    let value = json["fields"][field].as_f64().context("a metric without its field")?;
     let end = (message.event_time.as_millis() / 10_000 + 1) * 10_000;
-    MetricPoint {
+    Ok(MetricPoint {
         measurement: measurement.into(),
         labels: Arc::new(Labels::from_pairs([("host", &*message.key), ("window", "10s")])),
         time: EventTime::from_millis(end),
         fields: [("mean".into(), value)].into_iter().collect(),
-    }
+    })
 }
 
-fn line(message: &Message, offset: i64) -> LogLine {
-    let json: Value = serde_json::from_slice(&message.value).unwrap();
-    let text = |field: &str| json[field].as_str().unwrap().to_owned();
-    let level = match text("level").as_str() {
+fn line(message: &Message, offset: i64) -> anyhow::Result<LogLine> {
+    let json: Value = serde_json::from_slice(&message.value)?;
+    let text = |field: &str| json[field].as_str().context("a log line lacks a field");
+    let level = match text("level")? {
         "DEBUG" => Level::Debug,
         "WARN" => Level::Warn,
         "ERROR" => Level::Error,
         "FATAL" => Level::Fatal,
         _ => Level::Info,
     };
-    LogLine {
+    Ok(LogLine {
         partition: PartitionId { topic: 0, partition: 0 },
         offset,
         index: 0,
         event_time: message.event_time,
         level,
-        host: text("host").into(),
-        service: text("service").into(),
-        message: text("message").into(),
+        host: text("host")?.into(),
+        service: text("service")?.into(),
+        message: text("message")?.into(),
         extra: "".into(),
-    }
+    })
 }
 
 fn summary(fault: &Fault) -> (Severity, f64, &'static str) {

@@ -73,11 +73,9 @@ impl Feeder {
             .spawn(move || {
                 let mut feed = Feed { fleet, producer, counters: shared };
                 feed.backlog()?;
-                loop {
-                    match stopped.recv_timeout(STEP) {
-                        Err(RecvTimeoutError::Timeout) => feed.until(clock.now())?,
-                        Ok(()) | Err(RecvTimeoutError::Disconnected) => break,
-                    }
+                // Anything else than the passing of a step is the end.
+                while stopped.recv_timeout(STEP) == Err(RecvTimeoutError::Timeout) {
+                    feed.until(clock.now())?;
                 }
                 feed.producer.flush()?;
                 Ok(feed.fleet)
