@@ -19,8 +19,8 @@ use crate::config::{self, PipelineConfig};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 Examples:
-  tidewatch topics -c tidewatch.toml --dry-run    what is missing, and what differs?
-  tidewatch topics -c tidewatch.toml              create what is missing
+  tidewatch topics -c tidewatch.toml --dry-run  what is missing or differs?
+  tidewatch topics -c tidewatch.toml            create what is missing
 
 Exit codes: 0 all topics are, or with --dry-run will be, as the file wants them;
             1 a topic differs, or the cluster refused or cannot be reached;

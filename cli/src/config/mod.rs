@@ -67,6 +67,7 @@ pub fn load(path: &FilePath) -> Result<PipelineConfig, ConfigErrors> {
 /// in it start at the folder that `name` lies in. Reads no other file: the inventory stays empty.
 ///
 /// ```
+/// use tidewatch::config::{Level, parse};
 /// let text = r#"
 ///     [kafka]
 ///     brokers = ["127.0.0.1:9092"]
@@ -81,11 +82,13 @@ pub fn load(path: &FilePath) -> Result<PipelineConfig, ConfigErrors> {
 ///     abvoe = 90
 ///     for = "5m"
 /// "#;
-/// let errors = tidewatch::config::parse(text, "tidewatch.toml").unwrap_err();
-/// let position = errors.problems[0].position.as_ref().unwrap();
+/// let errors = parse(text, "tidewatch.toml").unwrap_err();
+/// let error = errors.problems.iter().find(|problem| problem.level == Level::Error).unwrap();
+/// let position = error.position.as_ref().unwrap();
 /// assert_eq!((position.line, position.column), (12, 5));
-/// assert!(errors.to_string().contains("did you mean `above`?"));
-/// assert!(tidewatch::config::parse(&text.replace("abvoe", "above"), "tidewatch.toml").is_ok());
+/// assert_eq!(error.message, "unknown key `abvoe`");
+/// assert_eq!(error.help.as_deref(), Some("did you mean `above`?"));
+/// assert!(parse(&text.replace("abvoe", "above"), "tidewatch.toml").is_ok());
 /// ```
 ///
 /// # Errors

@@ -18,7 +18,8 @@ pub trait Outputs: Send + Sync {
     /// The transition log, in order, on worker 0 only.
     fn transitions(&self, transitions: Vec<Transition>);
     /// Changes of the active incidents with what the inventory knows of them, on worker 0 only: +1 for one
-    /// that opened, -1 for one that ended.
+    /// that opened, -1 for one that ended. At most one change of each in a call, and never an end of what
+    /// was not open.
     fn active(&self, changes: Vec<((Incident, Labels), isize)>);
     /// Whether reading must pause, since an output that may lose nothing is full.
     fn is_full(&self) -> bool;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::input::Input as _;
 use tidewatch_dataflow::alert::Transition;
 use tidewatch_dataflow::ingest::{
@@ -242,8 +243,10 @@ fn alerts<'scope>(
     let active = with_inventory(active_incidents(log), inventory);
     let outputs = Arc::clone(&shared.outputs);
     let shown = deliver(active.consolidate().inner, "sink/active", move |changes| {
-        let changes = changes.into_iter().map(|(incident, _time, diff)| (incident, diff));
-        outputs.active(changes.collect());
+        // One batch may span many times, in no order of them: what counts is the sum.
+        let mut changes = changes.into_iter().map(|(incident, _, diff)| (incident, diff)).collect();
+        consolidate(&mut changes);
+        outputs.active(changes);
     });
     scope.concatenate([told, shown])
 }

@@ -1,6 +1,6 @@
 //! A fleet in memory, a pipeline over it, and the slow, obvious answer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -192,7 +192,7 @@ impl Sources for MemorySources {
 struct Memory {
     points: Mutex<Vec<MetricPoint>>,
     transitions: Mutex<Vec<Transition>>,
-    active: Mutex<BTreeMap<(Incident, Labels), isize>>,
+    active: Mutex<BTreeSet<(Incident, Labels)>>,
 }
 
 impl Outputs for Memory {
@@ -207,9 +207,13 @@ impl Outputs for Memory {
     fn active(&self, changes: Vec<((Incident, Labels), isize)>) {
         let mut active = self.active.lock().unwrap();
         for (incident, diff) in changes {
-            *active.entry(incident).or_default() += diff;
+            let is_new = match diff {
+                1 => active.insert(incident),
+                -1 => active.remove(&incident),
+                _ => false,
+            };
+            assert!(is_new, "a set changes by one, and only ends what is open: {diff}");
         }
-        active.retain(|_, count| *count != 0);
     }
     fn is_full(&self) -> bool {
         false

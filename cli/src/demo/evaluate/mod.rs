@@ -26,8 +26,9 @@ use tidewatch_dataflow::time::EventTime;
 use super::fleet::{Fault, FaultKind};
 
 /// From the instant a rule's condition holds to the incident: up to 10 s until the pane or slide ends,
-/// 5 s of out-of-orderness, and 10 s for the fleet's delay, fetching, and a busy machine.
-pub const GRACE: Duration = Duration::from_secs(25);
+/// 10 s until the next sample of a partition that has few hosts moves its watermark that far, 2 s that the
+/// sample is under way, 5 s of out-of-orderness, and 8 s for fetching, deciding and a busy machine.
+pub const GRACE: Duration = Duration::from_secs(35);
 
 /// An opening this long after a fault's end still belongs to it: a burst fills its window of 60 s until
 /// then.

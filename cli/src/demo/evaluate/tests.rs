@@ -93,7 +93,7 @@ fn a_missed_fault_fails() {
 #[test]
 fn a_fault_counts_as_missed_only_after_the_grace() {
     let end = 1_090;
-    for (due, outcome) in [(end - 25, Outcome::Missed), (end - 24, Outcome::NotDue)] {
+    for (due, outcome) in [(end - 35, Outcome::Missed), (end - 34, Outcome::NotDue)] {
         let report = evaluate(&[cpu_fault("a", due - 300, 400)], &[], &facts());
         assert_eq!(report.faults[0].outcome, outcome, "due at {due}");
         assert_eq!(report.exit_code() == 1, outcome == Outcome::Missed);
