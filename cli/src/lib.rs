@@ -9,3 +9,8 @@ pub mod page;
 pub mod pipeline;
 pub mod service;
 pub mod telemetry;
+
+/// The programs in the README, compiled and run as doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct ReadmeDoctests;

@@ -1,5 +1,7 @@
 //! The live page over HTTP: its files, its data, its events.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod page_support;
 
 use std::collections::BTreeMap;

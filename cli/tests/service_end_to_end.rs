@@ -2,7 +2,12 @@
 //! expected points in InfluxDB, documents in Elasticsearch and alerts at every channel, whatever the
 //! number of workers and processes.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says how far it got"
+)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use tidewatch_connectors::codec::Format;
+use tidewatch_fuzz::codec::Format;
 
 fuzz_target!(|value: &[u8]| {
     tidewatch_fuzz::check(Format::JsonLog, value);

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::Value;
-use tidewatch_connectors::codec::Format;
+use tidewatch_fuzz::codec::Format;
 
 /// The numbers of all metrics of `value`, by the names of fields; of a repeated name the last value.
 fn numbers(value: &Value, in_batch: bool, all: &mut Vec<Vec<(String, u64)>>) {

@@ -1,5 +1,7 @@
 //! The collections of active incidents against sets worked out anew for every instant.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io::Write;
 use std::net::TcpListener;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -41,6 +42,8 @@ pub fn supervise(members: &Members, stop: &AtomicBool) -> anyhow::Result<ExitCod
             .args(["--process".into(), OsString::from(index.to_string())])
             .args(["--hostfile".into(), hosts.path().as_os_str().to_owned()])
             .env(PARENT, std::process::id().to_string())
+            // Ctrl-C in a terminal is for the supervisor: it passes the stop on, once.
+            .process_group(0)
             .spawn()
             .with_context(|| format!("could not start member {index} of {}", members.count));
         match child {

@@ -15,6 +15,16 @@ pub enum LogFormat {
     Json,
 }
 
+impl LogFormat {
+    /// The format as the command line writes it.
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            LogFormat::Text => "text",
+            LogFormat::Json => "json",
+        }
+    }
+}
+
 /// What is logged when RUST_LOG does not say: what we do, and what others find worth a warning.
 ///
 /// A target stands for all that begin with it, so that `tidewatch` covers the libraries too.

@@ -124,7 +124,7 @@ pub fn main() -> ExitCode {
     logging::start(logging.log_format);
     let done = match command {
         Command::Demo(args) => demo::run(args),
-        Command::Run(args) => run::run(args),
+        Command::Run(args) => run::run(args, logging.log_format),
         Command::Check(args) => check::run(&args),
         Command::Topics(args) => topics::run(&args),
     };

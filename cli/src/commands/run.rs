@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use anyhow::Context;
 use clap::Args;
 
-use super::ConfigArgs;
+use super::{ConfigArgs, LogFormat};
 use crate::cluster::{self, Hostfile, Members, Membership};
 use crate::config;
 use crate::service::{Service, ServiceOptions};
@@ -55,8 +55,12 @@ pub struct RunArgs {
 ///
 /// # Errors
 /// An invalid file, wrong arguments, or whatever ended the pipeline.
-pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
+pub fn run(args: RunArgs, log_format: LogFormat) -> anyhow::Result<ExitCode> {
     let config = config::load(&args.config.config)?;
+    if args.process.is_none() {
+        // Once for all members.
+        super::tell_warnings(&config.warnings);
+    }
     cluster::abort_on_panic();
     cluster::die_with_parent()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -66,7 +70,7 @@ pub fn run(args: RunArgs) -> anyhow::Result<ExitCode> {
         .context("could not start the runtime for stores and channels")?;
     let stop = cluster::stop_on_signal(runtime.handle())?;
     let Some(membership) = membership(&args)? else {
-        return cluster::supervise(&members(&args)?, &stop);
+        return cluster::supervise(&members(&args, log_format)?, &stop);
     };
     let options = ServiceOptions { membership, stop, serve: true, observer: None };
     Service::start(&config, options, runtime.handle())?.wait()?;
@@ -95,11 +99,12 @@ fn membership(args: &RunArgs) -> anyhow::Result<Option<Membership>> {
 }
 
 /// How the members of a local cluster are started: this program, with these arguments.
-fn members(args: &RunArgs) -> anyhow::Result<Members> {
+fn members(args: &RunArgs, log_format: LogFormat) -> anyhow::Result<Members> {
     let program = std::env::current_exe().context("could not find this program's own file")?;
     let mut shared: Vec<OsString> = vec!["run".into(), "--config".into()];
     shared.push(args.config.config.clone().into());
     shared.extend(["--workers".into(), args.workers.to_string().into()]);
     shared.extend(["--processes".into(), args.processes.to_string().into()]);
+    shared.extend(["--log-format".into(), log_format.as_str().into()]);
     Ok(Members { program: program.into(), args: shared, count: args.processes.into() })
 }

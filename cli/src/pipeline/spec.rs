@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidewatch_dataflow::ingest::IngestConfig;
 use tidewatch_dataflow::record::Topics;
 use tidewatch_dataflow::series::Labels;
-use tidewatch_dataflow::time::{Clock, PaneSize};
+use tidewatch_dataflow::time::{Clock, EventTime, PaneSize};
 use tidewatch_operators::feed::FeedSpec;
 
 /// Settings of time, as [`PipelineSpec::new`] takes them; see [`IngestConfig`] for their meaning.
@@ -37,6 +37,8 @@ pub struct PipelineSpec {
     pub inventory: Vec<(Labels, Labels)>,
     /// The most series a worker keeps.
     pub series_max: usize,
+    /// Windows that begin before this are not written: reading began inside them.
+    pub complete_from: EventTime,
 }
 
 /// 4 million points of 40 bytes and one number of 16 each are 224 MB a worker.
@@ -59,6 +61,13 @@ impl PipelineSpec {
             clock: time.clock,
         };
         let feeds = feeds.into_iter().map(Arc::new).collect();
-        PipelineSpec { topics, ingest, feeds, inventory: Vec::new(), series_max: 1_000_000 }
+        PipelineSpec {
+            topics,
+            ingest,
+            feeds,
+            inventory: Vec::new(),
+            series_max: 1_000_000,
+            complete_from: EventTime::MIN,
+        }
     }
 }

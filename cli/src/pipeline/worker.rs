@@ -22,7 +22,7 @@ use tidewatch_operators::alert::{active_incidents, with_inventory};
 use tidewatch_operators::feed::{FeedCounters, FeedMachine, FeedOutput, Fold, detect, fold};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::{Concatenate, Operator, Probe};
+use timely::dataflow::operators::{Concatenate, Exchange, Operator, Probe};
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use timely::worker::Worker;
 
@@ -94,7 +94,9 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
     let own = assignment(&partitions, worker.index(), worker.peers());
     let mut control = ControlPlane::new(worker, &partitions, &shared.spec.ingest, stop.clone());
     let applied = ProbeHandle::new();
-    let machines = shared.spec.feeds.iter().map(|feed| FeedMachine::try_new(Arc::clone(feed)));
+    let complete_from = shared.spec.complete_from;
+    let machines =
+        shared.spec.feeds.iter().map(|feed| FeedMachine::try_new(Arc::clone(feed), complete_from));
     let machines = machines.collect::<Result<Vec<_>, _>>().map_err(PipelineError::from);
     let opened = machines.and_then(|machines| Ok((machines, shared.sources.open(own)?)));
     let outcome = match opened {
@@ -242,7 +244,8 @@ fn alerts<'scope>(
     let inventory = scope.new_collection_from(inventory).1;
     let active = with_inventory(active_incidents(log), inventory);
     let outputs = Arc::clone(&shared.outputs);
-    let shown = deliver(active.consolidate().inner, "sink/active", move |changes| {
+    let active = active.consolidate().inner.exchange(|_| 0);
+    let shown = deliver(active, "sink/active", move |changes| {
         // One batch may span many times, in no order of them: what counts is the sum.
         let mut changes = changes.into_iter().map(|(incident, _, diff)| (incident, diff)).collect();
         consolidate(&mut changes);

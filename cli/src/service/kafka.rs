@@ -8,7 +8,7 @@ use tidewatch_connectors::kafka::{KafkaConfig, KafkaReader, Start as StartAt, pa
 use tidewatch_dataflow::record::{PartitionId, Topics};
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::source::{Codec, SourceReader};
-use tidewatch_dataflow::time::Clock;
+use tidewatch_dataflow::time::{Clock, EventTime};
 
 use crate::config::PipelineConfig;
 use crate::config::file::Start;
@@ -23,6 +23,8 @@ pub(super) struct KafkaSources {
     topics: Topics,
     partitions: Vec<PartitionId>,
     start: StartAt,
+    /// From here on all records are read.
+    complete_from: EventTime,
     formats: Vec<SourceFormat>,
 }
 
@@ -32,6 +34,7 @@ impl KafkaSources {
         let topics = config.topics();
         let partitions = partitions(&config.kafka, &topics, METADATA_WITHIN)
             .context("could not find the partitions to read")?;
+        let slack = config.time.out_of_orderness;
         let start = match config.time.start {
             Start::Earliest => StartAt::Earliest,
             Start::At(time) => StartAt::Time(time),
@@ -44,6 +47,10 @@ impl KafkaSources {
                 StartAt::Time(clock.now().saturating_sub(reach))
             }
         };
+        let complete_from = match start {
+            StartAt::Time(time) => time + slack,
+            StartAt::Earliest | StartAt::Latest | StartAt::Offset(_) => EventTime::MIN,
+        };
         tracing::info!(
             topics = topics.iter().count(),
             partitions = partitions.len(),
@@ -51,7 +58,21 @@ impl KafkaSources {
             "reading"
         );
         let formats = config.sources.iter().map(|source| source.format.clone()).collect();
-        Ok(KafkaSources { config: config.kafka.clone(), topics, partitions, start, formats })
+        Ok(KafkaSources {
+            config: config.kafka.clone(),
+            topics,
+            partitions,
+            start,
+            complete_from,
+            formats,
+        })
+    }
+}
+
+impl KafkaSources {
+    /// Windows that begin before this are not whole.
+    pub(super) fn complete_from(&self) -> EventTime {
+        self.complete_from
     }
 }
 

@@ -22,8 +22,7 @@ use std::time::Duration;
 use anyhow::Context;
 use tidewatch_connectors::sinks::sqlite::SqliteStore;
 use tidewatch_dataflow::alert::Transition;
-use tidewatch_dataflow::time::{Clock, millis};
-use tidewatch_operators::feed::FeedSpec;
+use tidewatch_dataflow::time::Clock;
 use tokio::runtime;
 
 use outlets::Opening;
@@ -111,7 +110,7 @@ impl Service {
             None
         };
         let shared = Shared {
-            spec: spec(config, clock),
+            spec: PipelineSpec { complete_from: sources.complete_from(), ..spec(config, clock) },
             sources: Box::new(sources),
             outputs: Arc::clone(&outlets) as Arc<dyn Outputs>,
             stop,
@@ -157,18 +156,15 @@ fn spec(config: &PipelineConfig, clock: Clock) -> PipelineSpec {
         max_lead: config.time.max_lead,
         clock,
     };
-    let statistics = config.statistics.iter().map(|s| (s.selector.clone(), s.pane, s.spec.clone()));
-    let rules = config.rules.iter().map(|r| (r.selector.clone(), r.pane, r.spec.clone()));
     PipelineSpec {
         inventory: outlets::inventory(config),
         series_max: config.series_max,
-        ..PipelineSpec::new(config.topics(), time, FeedSpec::shared(statistics, rules))
+        ..PipelineSpec::new(config.topics(), time, config.feeds())
     }
 }
 
-/// How far before the end of the log a first start begins, so that its first windows and conditions are
-/// whole.
+/// How far before the end of the log a first start begins, so that the first windows and conditions are
+/// whole when the first record comes live.
 fn reach(config: &PipelineConfig) -> Duration {
-    let ms = millis(config.longest_window()) + millis(config.time.out_of_orderness);
-    Duration::from_millis(ms)
+    config.longest_window() + 2 * config.time.out_of_orderness
 }

@@ -1,5 +1,7 @@
 //! A fleet in memory, a pipeline over it, and the slow, obvious answer.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,7 +102,7 @@ impl Fleet {
             let jitter = if shuffle.is_some() { random % 5_001 } else { 0 };
             rows.push((sample.time + Duration::from_millis(jitter), sample));
         }
-        rows.sort_by(|a, b| a.0.cmp(&b.0));
+        rows.sort_by_key(|(at, _)| *at);
         let mut partitions: BTreeMap<PartitionId, Vec<MemoryRecord>> =
             (0..3).map(|p| (PartitionId { topic: 0, partition: p }, Vec::new())).collect();
         for (_, sample) in rows {

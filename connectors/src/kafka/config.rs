@@ -256,6 +256,9 @@ impl KafkaConfig {
             ("queued.min.messages", "100000"),
             ("check.crcs", "true"),
             ("isolation.level", "read_committed"),
+            // A topic that is gone is told of after some ten seconds instead of five minutes.
+            ("topic.metadata.refresh.interval.ms", "10000"),
+            ("topic.metadata.propagation.max.ms", "5000"),
         ];
         for (name, value) in tuned {
             let alias =

@@ -8,6 +8,9 @@ use tidewatch_dataflow::record::{Decoded, LogLine, PartitionId, Record, RecordBa
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::EventTime;
 
+/// Key and value of a record.
+type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+
 /// Kafka's timestamp of every record here.
 pub const KAFKA_TIME: u64 = 1_700_000_000_000;
 
@@ -29,10 +32,7 @@ pub struct Outcome {
 }
 
 /// What the codec of `source` makes of records with these keys and values.
-pub fn decode_records(
-    source: &SourceFormat,
-    records: &[(Option<&[u8]>, Option<&[u8]>)],
-) -> Outcome {
+pub fn decode_records(source: &SourceFormat, records: &[KeyAndValue<'_>]) -> Outcome {
     let mut codec = for_source(source);
     let mut series = SeriesTable::new(10_000);
     let mut out = Decoded::default();

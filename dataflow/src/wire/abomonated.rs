@@ -33,8 +33,9 @@
 //!    buffer and trusts the lengths that came. `entomb` and `exhume` of arrays of `u64` do nothing.
 //! 3. *Alignment, which `decode` does not check.* The bytes are decoded in a buffer that is a `Vec<u64>`,
 //!    at offsets that are multiples of 8.
-//! 4. *Length.* `decode` looks at its input's first byte before anything else, and for a type of no size it
-//!    would do so in an empty input: a record without fields does not compile.
+//! 4. *Length.* `decode` refuses an input that is shorter than the type, then takes the address of the
+//!    input's first byte. For a type of no size an empty input would pass: a record without fields does not
+//!    compile.
 //!
 //! One thing is not ours to mend: `decode` makes the reference to the array out of a reference to its first
 //! byte. Compilers have always given that the expected meaning, yet the stricter of the proposed aliasing
@@ -52,6 +53,9 @@ use super::{Batch, Codec, Pod, WireError, header};
 
 /// The first version of the format.
 const FORMAT: u8 = 0xa1;
+
+/// How many rows are copied before they are decoded: at most 8 KiB, as a row has at most 32 words.
+const ROWS: usize = 32;
 
 /// Batches of plain records that travel by abomonation. Unsound at its root: see the module's source.
 pub type Abomonated<R> = Batch<R, AbomonationCodec>;
@@ -87,21 +91,25 @@ impl<R: Pod<Words: Abomonation>> Codec<R> for AbomonationCodec {
     fn decode(bytes: &[u8]) -> Result<Vec<R>, WireError> {
         const { assert!(size_of::<R::Words>() > 0, "a record has at least one field") };
         let (count, body) = header::decode::<R>(FORMAT, bytes, body_bytes::<R>)?;
-        let words = body.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word));
-        let mut words: Vec<u64> = words.collect();
-        // SAFETY: the vector's own memory, borrowed mutably for as long as the slice is used; `u8` has no
-        // alignment, and any bytes are valid words.
-        let mut rest = unsafe {
-            std::slice::from_raw_parts_mut(words.as_mut_ptr().cast::<u8>(), size_of_val(&*words))
-        };
         let mut records = Vec::with_capacity(count);
-        for _ in 0..count {
+        let mut words: Vec<u64> = Vec::new();
+        for rows in body.chunks(size_of::<R::Words>() * ROWS) {
+            words.clear();
+            words.extend(rows.as_chunks().0.iter().map(|word| u64::from_ne_bytes(*word)));
+            // SAFETY: the vector's own memory, borrowed mutably for as long as the slice is used; `u8` has
+            // no alignment, and any bytes are valid words.
+            let mut rest = unsafe {
+                std::slice::from_raw_parts_mut(
+                    words.as_mut_ptr().cast::<u8>(),
+                    size_of_val(&*words),
+                )
+            };
             // SAFETY: an array of `u64` (obligations 1 and 2) of at least one element (4), at a multiple of
             // its own size from the start of a `Vec<u64>` (3).
-            let decoded = unsafe { abomonation::decode::<R::Words>(rest) };
-            let Some((words, following)) = decoded else { break };
-            records.push(R::from_words(*words));
-            rest = following;
+            while let Some((row, following)) = unsafe { abomonation::decode::<R::Words>(rest) } {
+                records.push(R::from_words(*row));
+                rest = following;
+            }
         }
         Ok(records)
     }

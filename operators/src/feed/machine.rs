@@ -10,7 +10,7 @@ use tidewatch_dataflow::config::HumanDuration;
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::operator::{Entry, GroupId, Inbox, PaneMachine};
 use tidewatch_dataflow::series::Labels;
-use tidewatch_dataflow::time::{Pane, PaneSize};
+use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
 use super::{Aggregate, Detector, FeedMessage, FeedPartial, FeedSpec};
 use crate::aggregate::Moments;
@@ -67,6 +67,7 @@ pub enum FeedError {
 /// Drives every consumer of one feed.
 pub struct FeedMachine {
     spec: Arc<FeedSpec>,
+    complete_from: EventTime,
     windows: Vec<WindowConsumer>,
     rules: Vec<RuleMachine>,
     groups: Vec<Labels>,
@@ -85,11 +86,13 @@ fn window_label(config: &WindowConfig) -> String {
 }
 
 impl FeedMachine {
-    /// The machine of `spec`, with no groups yet.
+    /// The machine of `spec`, with no groups yet. Windows that begin before `complete_from` are computed and
+    /// not put out: a reader that started inside them has seen a part of their samples only, and their
+    /// points would overwrite the whole ones of an earlier run.
     ///
     /// # Errors
     /// [`FeedError`] when a window or detector makes no sense over the feed's panes.
-    pub fn try_new(spec: Arc<FeedSpec>) -> Result<Self, FeedError> {
+    pub fn try_new(spec: Arc<FeedSpec>, complete_from: EventTime) -> Result<Self, FeedError> {
         let mut windows = Vec::new();
         for statistic in &spec.statistics {
             for config in &statistic.windows {
@@ -120,6 +123,7 @@ impl FeedMachine {
         }
         Ok(FeedMachine {
             spec,
+            complete_from,
             windows,
             rules,
             groups: Vec::new(),
@@ -187,6 +191,7 @@ impl PaneMachine for FeedMachine {
             let mut moments = project(entries, |e| Some(e.partial.moments));
             let mut firings = Vec::new();
             consumer.windows.apply(pane, &mut moments, &mut firings);
+            firings.retain(|firing| firing.window.start >= self.complete_from);
             out.extend(firings.into_iter().filter_map(|f| consumer.point(&self.groups, f)));
         }
         for (rule, machine) in self.spec.rules.iter().zip(&mut self.rules) {

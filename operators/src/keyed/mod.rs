@@ -8,7 +8,7 @@
 //! ```
 //!
 //! A record is a [`Keyed`]: a key, an event time, a value. The stream's timestamp may be
-//! [`EventTime`](tidewatch_dataflow::time::EventTime) or a `u64` of milliseconds; it says how far the stream has come and need not equal the
+//! [`EventTime`] or a `u64` of milliseconds; it says how far the stream has come and need not equal the
 //! event time of the records that travel with it.
 //!
 //! # Semantics

@@ -1,6 +1,8 @@
 //! Every keyed operator through timely, with one, two and three workers and records shuffled inside the
 //! out-of-orderness bound, against its slow reference: equal to the bit.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 #[path = "../reference/mod.rs"]
 mod reference;
 mod shuffle;

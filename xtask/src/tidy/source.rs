@@ -61,11 +61,11 @@ impl RustSource {
     }
 }
 
-/// Whether the whole file is test code: `tests.rs`, integration tests, benchmarks.
+/// Whether the whole file is test code: `tests.rs`, integration tests, benchmarks, fuzz targets.
 pub(crate) fn is_test_file(path: &str) -> bool {
     let mut parts = path.split('/');
     let file = parts.next_back().unwrap_or_default();
-    file == "tests.rs" || parts.any(|folder| folder == "tests" || folder == "benches")
+    file == "tests.rs" || parts.any(|folder| ["tests", "benches", "fuzz"].contains(&folder))
 }
 
 /// Whether `line` holds `word` with no letter, digit or underscore before or after it.
