@@ -1,6 +1,11 @@
 //! The live page over HTTP: its files, its data, its events.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 mod page_support;
 
@@ -259,7 +264,7 @@ async fn events_until(stream: &mut TcpStream, done: impl Fn(&str) -> bool) -> St
     let mut buffer = [0; 4_096];
     while !done(&text) {
         let read = tokio::time::timeout(Duration::from_secs(20), stream.read(&mut buffer));
-        let count = read.await.expect("an event within 20 s").unwrap();
+        let count = read.await.unwrap().unwrap();
         assert!(count > 0, "the stream ended: {text}");
         text.push_str(&String::from_utf8_lossy(&buffer[..count]));
     }

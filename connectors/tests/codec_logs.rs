@@ -240,7 +240,7 @@ fn a_value_needs_its_key_and_takes_its_names_from_the_source() {
     let mut source = SourceFormat::new("load", Format::Value);
     source.field = "load1".into();
     source.key_label = "server".into();
-    let records: [(Option<&[u8]>, Option<&[u8]>); 4] = [
+    let records: [codec_util::KeyAndValue<'_>; 4] = [
         (Some(b"a"), Some(b"1")),
         (None, Some(b"1")),
         (Some(b""), Some(b"1")),

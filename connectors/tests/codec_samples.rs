@@ -5,7 +5,7 @@
 
 mod codec_util;
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use codec_util::{KAFKA_TIME, decode};
 use tidewatch_connectors::codec::Format;
@@ -13,8 +13,8 @@ use tidewatch_dataflow::record::Level;
 
 /// The text of a sample.
 fn sample(name: &str) -> Option<String> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../../shared/data", name].iter().collect();
-    let bytes = std::fs::read(path).ok()?;
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2)?;
+    let bytes = std::fs::read(beside.join("shared/data").join(name)).ok()?;
     Some(String::from_utf8_lossy(&bytes).into_owned())
 }
 

@@ -9,7 +9,7 @@ use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::EventTime;
 
 /// Key and value of a record.
-type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
+pub type KeyAndValue<'a> = (Option<&'a [u8]>, Option<&'a [u8]>);
 
 /// Kafka's timestamp of every record here.
 pub const KAFKA_TIME: u64 = 1_700_000_000_000;
