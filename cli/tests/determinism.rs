@@ -26,6 +26,20 @@ proptest! {
     }
 
     #[test]
+    fn oracle_late_samples_correct_windows_or_are_counted(
+        fleet in Fleet::any(),
+        workers in 1usize..=3,
+        seed in any::<u64>(),
+        delay in 5u64..120,
+        lateness in 0u64..=6,
+    ) {
+        let (delay, lateness) = (seconds(delay), seconds(10 * lateness));
+        let one = fleet.check_late(Run { workers: 1, seed }, delay, lateness);
+        let many = fleet.check_late(Run { workers, seed }, delay, lateness);
+        prop_assert_eq!(&one.points, &many.points, "to the bit");
+    }
+
+    #[test]
     fn oracle_counts_extremes_and_means(fleet in Fleet::any(), workers in 1usize..=2) {
         let outcome = Run { workers, seed: 7 }.of(&fleet.log(None));
         fleet.check(&outcome);

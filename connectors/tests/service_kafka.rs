@@ -282,6 +282,30 @@ fn a_missing_topic_is_named_with_the_remedy() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_topic_deleted_while_it_is_read_is_told() {
+    let Some(broker) = Broker::shared() else { return };
+    let (name, topics) = make(broker, "deleted", 1, &[]);
+    let config = config(broker);
+    kafka_util::write(&config, &name, &["a"]);
+    let mut reader = open(&config, &topics, &[(at(0, 0), Start::Earliest)]);
+    assert_eq!(texts(&read_to_end(&mut reader, at(0, 0))), ["a"]);
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
+    for deleted in admin.delete_topics(&[&name], &AdminOptions::new()).await.unwrap() {
+        deleted.unwrap();
+    }
+    let deadline = Instant::now() + LIMIT;
+    let error = loop {
+        match reader.poll(at(0, 0), budget(1), &mut |_| panic!("there is no more")) {
+            Err(error) => break error,
+            Ok(_) => assert!(Instant::now() < deadline, "a deleted topic is never told"),
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    };
+    assert!(matches!(error, ConnectorError::Refused { .. }), "{error:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn records_removed_by_retention_are_not_passed_over_silently() {
     let Some(broker) = Broker::shared() else { return };
     let (name, topics) = make(broker, "removed", 1, &[]);

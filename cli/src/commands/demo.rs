@@ -30,9 +30,9 @@ pub struct DemoArgs {
     /// Write what was read, found, missed and falsely told to this file, as JSON.
     #[arg(long, value_name = "FILE", help_heading = "Run")]
     pub report: Option<PathBuf>,
-    /// Hosts in the fleet.
+    /// Hosts in the fleet; more than 2,000 would not fit into the in-process Kafka.
     #[arg(long, value_name = "N", default_value_t = 100, help_heading = "Fleet")]
-    #[arg(value_parser = clap::value_parser!(u32).range(10..=100_000))]
+    #[arg(value_parser = clap::value_parser!(u32).range(10..=2_000))]
     pub hosts: u32,
     /// The same seed gives the same fleet, the same numbers and the same faults.
     #[arg(long, value_name = "N", default_value_t = 1, help_heading = "Fleet")]

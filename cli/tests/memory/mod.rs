@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -93,19 +93,28 @@ impl Fleet {
 
     /// The log of these samples: in order of time, or shuffled as far as the bound allows.
     pub fn log(&self, shuffle: Option<u64>) -> MemoryLog {
-        let mut random = shuffle.unwrap_or(0) | 1;
+        self.disturbed(shuffle.unwrap_or(0), if shuffle.is_some() { BOUND } else { Duration::ZERO })
+            .0
+    }
+
+    /// The log of these samples when each is delayed by up to `delay`, and the samples of each partition in
+    /// the order of the log.
+    fn disturbed(&self, seed: u64, delay: Duration) -> (MemoryLog, Vec<Vec<Sample>>) {
+        let mut random = seed | 1;
         let mut rows: Vec<(EventTime, &Sample)> = Vec::new();
         for sample in &self.0 {
             random ^= random << 13;
             random ^= random >> 7;
             random ^= random << 17;
-            let jitter = if shuffle.is_some() { random % 5_001 } else { 0 };
+            let jitter = random % (delay.as_millis() as u64 + 1);
             rows.push((sample.time + Duration::from_millis(jitter), sample));
         }
         rows.sort_by_key(|(at, _)| *at);
         let mut partitions: BTreeMap<PartitionId, Vec<MemoryRecord>> =
             (0..3).map(|p| (PartitionId { topic: 0, partition: p }, Vec::new())).collect();
+        let mut samples = vec![Vec::new(); 3];
         for (_, sample) in rows {
+            samples[sample.partition as usize].push(sample.clone());
             let value = format!("{} {} {}", sample.host, sample.time.as_millis(), sample.value);
             let id = PartitionId { topic: 0, partition: sample.partition };
             partitions.entry(id).or_default().push(MemoryRecord {
@@ -114,7 +123,51 @@ impl Fleet {
                 created: sample.time,
             });
         }
-        MemoryLog::new(partitions)
+        (MemoryLog::new(partitions), samples)
+    }
+
+    /// Runs the samples delayed far beyond the bound, with corrections for `lateness`, and compares windows
+    /// and counters with admission and windows computed one by one.
+    pub fn check_late(&self, run: Run, delay: Duration, lateness: Duration) -> Outcome {
+        let (log, partitions) = self.disturbed(run.seed, delay);
+        let mut expected: BTreeMap<(String, u64), u64> = BTreeMap::new();
+        let (pane, mut late) = (PANE.as_millis() as u64, 0);
+        for samples in &partitions {
+            let mut newest = 0;
+            for sample in samples {
+                let time = sample.time.as_millis();
+                let admitted = time.max(u64::saturating_sub(newest, BOUND.as_millis() as u64));
+                newest = newest.max(time);
+                let admission_pane = admitted / pane * pane;
+                let mut counted = false;
+                for (size, slide) in WINDOWS {
+                    let (size, slide) = (size * 1_000, slide * 1_000);
+                    let mut start = time - time % slide;
+                    while start + size > time {
+                        let on_time = time / pane * pane == admission_pane;
+                        if on_time || start + size + lateness.as_millis() as u64 > admission_pane {
+                            let label = if size == slide { "10s" } else { "1m/10s" };
+                            let key =
+                                (format!("host={},window={label}", sample.host), start + size);
+                            *expected.entry(key).or_default() += 1;
+                            counted = true;
+                        }
+                        start -= slide;
+                    }
+                }
+                late += u64::from(!counted);
+            }
+        }
+        let outcome = run.late(&log, lateness);
+        let count = |(key, point): (&_, &BTreeMap<String, u64>)| {
+            (<(String, u64)>::clone(key), f64::from_bits(point["count"]) as u64)
+        };
+        let found: BTreeMap<_, _> = outcome.points.iter().map(count).collect();
+        assert_eq!(found, expected);
+        assert_eq!(outcome.late, late);
+        assert_eq!(outcome.late_letters, late, "one dead letter for each late point");
+        assert_eq!(outcome.selected, outcome.merged + outcome.late, "what comes in comes out");
+        outcome
     }
 
     /// Compares every point with the windows computed one by one from all samples.
@@ -195,6 +248,7 @@ struct Memory {
     points: Mutex<Vec<MetricPoint>>,
     transitions: Mutex<Vec<Transition>>,
     active: Mutex<BTreeSet<(Incident, Labels)>>,
+    letters: AtomicU64,
 }
 
 impl Outputs for Memory {
@@ -202,7 +256,9 @@ impl Outputs for Memory {
         self.points.lock().unwrap().extend(points);
     }
     fn logs(&self, _: Vec<LogLine>) {}
-    fn dead_letters(&self, _: Vec<DeadLetter>) {}
+    fn dead_letters(&self, letters: Vec<DeadLetter>) {
+        self.letters.fetch_add(letters.len() as u64, Ordering::Relaxed);
+    }
     fn transitions(&self, transitions: Vec<Transition>) {
         self.transitions.lock().unwrap().extend(transitions);
     }
@@ -228,6 +284,9 @@ pub struct Outcome {
     pub points: BTreeMap<(String, u64), BTreeMap<String, u64>>,
     pub transitions: Vec<Transition>,
     pub late: u64,
+    pub late_letters: u64,
+    pub selected: u64,
+    pub merged: u64,
     pub open_points_max: u64,
 }
 
@@ -257,15 +316,20 @@ fn rule(for_: Duration, gap_tolerance: Duration) -> RuleSpec {
 
 impl Run {
     pub fn of(self, log: &MemoryLog) -> Outcome {
-        self.with(log, rule(Duration::from_secs(300), Duration::from_secs(60)))
+        self.with(log, rule(Duration::from_secs(300), Duration::from_secs(60)), Duration::ZERO)
+    }
+
+    /// With corrections.
+    fn late(self, log: &MemoryLog, lateness: Duration) -> Outcome {
+        self.with(log, rule(Duration::from_secs(300), Duration::from_secs(60)), lateness)
     }
 
     /// With a rule of ten seconds that takes a gap of three for an end.
     pub fn with_short_rule(self, log: &MemoryLog) -> Vec<Transition> {
-        self.with(log, rule(PANE, Duration::from_secs(3))).transitions
+        self.with(log, rule(PANE, Duration::from_secs(3)), Duration::ZERO).transitions
     }
 
-    fn with(self, log: &MemoryLog, rule: RuleSpec) -> Outcome {
+    fn with(self, log: &MemoryLog, rule: RuleSpec, allowed_lateness: Duration) -> Outcome {
         let end = EventTime::from_millis(1_700_100_000_000);
         let pane = PaneSize::new(PANE).unwrap();
         let selector = Selector {
@@ -276,7 +340,7 @@ impl Run {
         };
         let windows = WINDOWS.map(|(size, slide)| {
             let (size, slide) = (Duration::from_secs(size), Duration::from_secs(slide));
-            WindowConfig { size, slide, allowed_lateness: Duration::ZERO }
+            WindowConfig { size, slide, allowed_lateness }
         });
         let statistic = StatisticSpec {
             name: "m".into(),
@@ -324,14 +388,28 @@ impl Run {
         running.stop();
         running.join().unwrap();
         assert!(memory.active.lock().unwrap().is_empty(), "every incident ended");
+        let is_late = counters.feeds.corrections.load(Ordering::Relaxed) > 0;
         let mut points = BTreeMap::new();
         for point in memory.points.lock().unwrap().drain(..) {
             let fields = point.fields.iter().map(|(n, v)| (n.to_string(), v.to_bits())).collect();
             let key = (point.labels.to_string(), point.time.as_millis());
-            assert_eq!(points.insert(key, fields), None, "a window fired twice");
+            let former = points.insert(key, fields);
+            assert!(
+                former.is_none() || is_late,
+                "a window fired twice without a correction: {former:?}"
+            );
         }
         let transitions = std::mem::take(&mut *memory.transitions.lock().unwrap());
-        let late = counters.feeds.late.load(Ordering::Relaxed);
-        Outcome { points, transitions, late, open_points_max }
+        let feeds = &counters.feeds;
+        let counter = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Outcome {
+            points,
+            transitions,
+            late: counter(&feeds.late),
+            late_letters: memory.letters.load(Ordering::Relaxed),
+            selected: counter(&feeds.selected),
+            merged: counter(&feeds.merged),
+            open_points_max,
+        }
     }
 }

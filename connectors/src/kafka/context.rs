@@ -131,6 +131,9 @@ struct Topic {
 struct Partition {
     /// The broker it is fetched from, -1 when there is none.
     broker: i32,
+    /// The brokers do not know of it.
+    #[serde(default)]
+    unknown: bool,
 }
 
 impl Reach {
@@ -138,12 +141,20 @@ impl Reach {
         self.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP")
     }
 
+    fn partition(&self, topic: &str, partition: i32) -> Option<&Partition> {
+        self.topics.get(topic)?.partitions.get(&partition.to_string())
+    }
+
+    /// Whether brokers can be reached and know nothing of the partition.
+    pub(super) fn denies(&self, topic: &str, partition: i32) -> bool {
+        self.any_up() && self.partition(topic, partition).is_some_and(|p| p.unknown)
+    }
+
     /// Whether the broker of the partition is connected and was heard of within `idle_max_us`
     /// microseconds. A fetch at the end of the log is answered after `fetch.wait.max.ms`, so a broker
     /// that is well is heard of several times a second.
     pub(super) fn serves(&self, topic: &str, partition: i32, idle_max_us: i64) -> bool {
-        let at = self.topics.get(topic).and_then(|t| t.partitions.get(&partition.to_string()));
-        at.is_some_and(|p| {
+        self.partition(topic, partition).is_some_and(|p| {
             p.broker >= 0
                 && self.brokers.values().any(|broker| {
                     broker.nodeid == p.broker

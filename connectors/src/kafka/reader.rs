@@ -36,6 +36,10 @@ pub enum Start {
 /// most that stays in a core's second-level cache beside the records themselves.
 pub const BUDGET_MAX: usize = 8_192;
 
+/// A partition that the brokers knew nothing of for so many seconds does not exist: a topic that was just
+/// made, or whose partitions are being moved, is known to them sooner. Told anew after as many again.
+const DENIED_MAX: u32 = 10;
+
 /// At most so many log lines, errors and statistics are taken from the client in one go, so that a
 /// client in distress cannot keep its worker from reading.
 const EVENTS_MAX: usize = 64;
@@ -69,6 +73,8 @@ struct Slot {
     at_end: bool,
     /// The broker of the partition answers, as far as is known.
     served: bool,
+    /// In how many statistics in a row the brokers knew nothing of the partition.
+    denied: u32,
     /// The client has given the partition up; told again at every poll.
     stopped: Option<(RDKafkaErrorCode, String)>,
     /// A fault that came behind records, for the next poll.
@@ -146,7 +152,15 @@ impl KafkaReader {
             };
             added.push((
                 partition,
-                Slot { queue, next, at_end: false, served: true, stopped: None, fault: None },
+                Slot {
+                    queue,
+                    next,
+                    at_end: false,
+                    served: true,
+                    denied: 0,
+                    stopped: None,
+                    fault: None,
+                },
             ));
         }
         let old = std::mem::take(&mut self.partitions);
@@ -199,6 +213,18 @@ impl KafkaReader {
             for (partition, slot) in self.partitions.iter().zip(&mut self.slots) {
                 let topic = self.topics.name(partition.topic);
                 slot.served = reach.serves(topic, partition.partition, self.idle_max_us);
+                if !reach.denies(topic, partition.partition) {
+                    slot.denied = 0;
+                    continue;
+                }
+                slot.denied += 1;
+                if slot.denied % DENIED_MAX == 0 {
+                    slot.fault = Some(classify(
+                        &endpoint(topic, *partition, &self.brokers),
+                        RDKafkaErrorCode::UnknownTopicOrPartition,
+                        "the brokers do not know of the partition",
+                    ));
+                }
             }
         }
         match context.take_refusal() {
