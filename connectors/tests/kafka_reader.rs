@@ -380,3 +380,9 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_reader_may_be_made_on_another_thread() {
+    fn is_send<T: Send>() {}
+    is_send::<KafkaReader>();
+}

@@ -4,8 +4,8 @@
 //!
 //! - The crate `abomonation` is **unsound**: RUSTSEC-2021-0120 (CVE-2021-45708). Its trait is safe to
 //!   implement for types whose bytes mean nothing elsewhere, and its functions make references to such types
-//!   out of bytes. There is no patched version, and none will come: the crate is no longer maintained. Tools
-//!   that read the advisory database flag it; `deny.toml` has the exception and its reason.
+//!   out of bytes. There is no patched version. Tools that read the advisory database flag it; `deny.toml`
+//!   has the exception and its reason.
 //! - Its own tests abort in a debug build of today's compiler: it makes slices of elements at addresses
 //!   that are not aligned for them, which the compiler now checks.
 //! - It gains nothing here. What it is good at, borrowing a decoded value out of the receive buffer, wants a
@@ -62,10 +62,12 @@ pub type Abomonated<R> = Batch<R, AbomonationCodec>;
 
 /// Rows by the crate `abomonation`, one after the other, in the machine's byte order.
 ///
-/// That crate is **unsound** (RUSTSEC-2021-0120, no patched version), so this is compiled with the feature
-/// `abomonation` only, is never the default, and is there to be measured beside the others. It is given
-/// arrays of `u64` and nothing else, for which its callers' obligations can be met; the head of
-/// `dataflow/src/wire/abomonated.rs` has the proof and what remains open. Records have at most 32 fields.
+/// That crate is **unsound** (RUSTSEC-2021-0120, no patched version), and its own tests abort in a debug
+/// build. So this is compiled with the feature `abomonation` only, is never the default, and is there
+/// because it was asked for by name, to be measured beside the others; it gains nothing over
+/// [`Columns`](super::Columns). It is given arrays of `u64` and nothing else, for which its callers'
+/// obligations can be met; the head of `dataflow/src/wire/abomonated.rs` has the proof and what remains
+/// open. Records have at most 32 fields.
 #[derive(Copy, Clone, Debug, Default)]
 pub struct AbomonationCodec;
 
