@@ -156,9 +156,6 @@ impl EventTimestamp for u64 {
 pub struct PaneSize(NonZeroU64);
 
 impl PaneSize {
-    /// The shortest pane a pipeline may have.
-    pub const SECOND: PaneSize = PaneSize(NonZeroU64::MIN.saturating_add(999));
-
     /// A pane of `size`, or `None` when that is under a millisecond.
     pub fn new(size: Duration) -> Option<Self> {
         NonZeroU64::new(millis(size)).map(PaneSize)
@@ -180,6 +177,21 @@ impl PaneSize {
             a = divisor;
         }
         PaneSize(a)
+    }
+
+    /// The tick of a pipeline with these panes: their greatest common divisor, so that a pane ends only
+    /// where a tick does; ten seconds when there are none, as for a pipeline that only stores logs.
+    ///
+    /// ```
+    /// use tidewatch_dataflow::time::PaneSize;
+    /// use std::time::Duration;
+    /// let panes = [20, 30].map(|s| PaneSize::new(Duration::from_secs(s)).unwrap());
+    /// assert_eq!(PaneSize::tick(panes).duration(), Duration::from_secs(10));
+    /// assert_eq!(PaneSize::tick([]).duration(), Duration::from_secs(10));
+    /// ```
+    pub fn tick(panes: impl IntoIterator<Item = PaneSize>) -> PaneSize {
+        const IDLE: PaneSize = PaneSize(NonZeroU64::MIN.saturating_add(9_999));
+        panes.into_iter().reduce(PaneSize::gcd).unwrap_or(IDLE)
     }
 
     /// Its length.

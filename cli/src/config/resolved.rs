@@ -111,14 +111,10 @@ pub struct Rule {
     pub receivers: Vec<String>,
 }
 
-/// Capabilities move by this when nothing is computed and only logs are stored.
-const IDLE_TICK_SECONDS: u64 = 10;
-
 impl PipelineConfig {
     /// The greatest common divisor of all panes: capabilities are floored to it. At least one second.
     pub fn tick(&self) -> PaneSize {
-        let idle = || PaneSize::new(Duration::from_secs(IDLE_TICK_SECONDS));
-        self.panes().reduce(PaneSize::gcd).or_else(idle).unwrap_or(PaneSize::SECOND)
+        PaneSize::tick(self.panes())
     }
 
     /// The feeds of the pipeline: statistics and rules over the same samples in the same panes share one.

@@ -124,10 +124,8 @@ fn say(out: &mut impl Write, line: std::fmt::Arguments<'_>) -> anyhow::Result<()
 /// without them.
 fn wait_for_backlog(feeder: &Feeder, stop: &AtomicBool) -> anyhow::Result<Option<u64>> {
     let began = Instant::now();
-    let mut progress = Progress::new(std::io::stdout(), std::io::stdout().is_terminal());
     while !stop.load(Ordering::Relaxed) {
         if let Some(backlog) = feeder.progress().backlog {
-            progress.clear().context("could not write to standard output")?;
             return Ok(Some(backlog));
         }
         anyhow::ensure!(!feeder.has_ended(), "the simulated fleet could not write its backlog");

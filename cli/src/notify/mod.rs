@@ -18,8 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_dataflow::alert::{IncidentId, Notification, Transition};
-use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
+
+use crate::config::Inventory;
 
 /// What the notifier decides about a transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,7 +42,7 @@ pub enum Decision {
 #[derive(Debug)]
 pub struct Notifier {
     receivers: BTreeMap<Box<str>, Arc<[String]>>,
-    inventory: Vec<(Labels, Labels)>,
+    inventory: Inventory,
     stale_after: Duration,
     held: BTreeMap<IncidentId, Transition>,
     summarised: u64,
@@ -51,7 +52,7 @@ impl Notifier {
     /// A notifier for rules with these receivers.
     pub fn new(
         receivers: impl IntoIterator<Item = (Box<str>, Vec<String>)>,
-        inventory: Vec<(Labels, Labels)>,
+        inventory: Inventory,
         stale_after: Duration,
     ) -> Self {
         let receivers = receivers.into_iter().map(|(rule, names)| (rule, names.into()));
@@ -96,24 +97,17 @@ impl Notifier {
 
     fn tell(&self, transition: Transition) -> Decision {
         let receivers = self.receivers.get(&transition.rule).cloned().unwrap_or_default();
-        let inventory = lookup(&self.inventory, &transition.group);
+        let inventory = self.inventory.labels_of(&transition.group);
         Decision::Tell { notification: Notification { transition, inventory }, receivers }
     }
-}
-
-/// What the inventory knows of `group`, as
-/// [`with_inventory`](tidewatch_operators::alert::with_inventory) joins it.
-fn lookup(inventory: &[(Labels, Labels)], group: &Labels) -> Labels {
-    let holds = |wanted: &Labels| wanted.iter().all(|(name, value)| group.get(name) == Some(value));
-    let mut known: Vec<_> = inventory.iter().filter(|(wanted, _)| holds(wanted)).collect();
-    known.sort_by_key(|(wanted, labels)| (wanted.iter().count(), labels));
-    Labels::from_pairs(known.into_iter().flat_map(|(_, labels)| labels.iter()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::InventoryEntry;
     use tidewatch_dataflow::alert::{EndReason, Reading, Severity, TransitionKind};
+    use tidewatch_dataflow::series::Labels;
 
     fn at(minutes: u64) -> EventTime {
         EventTime::from_millis(minutes * 60_000)
@@ -138,8 +132,10 @@ mod tests {
 
     fn notifier() -> Notifier {
         let receivers = [("cpu".into(), vec!["oncall".to_owned()])];
-        let web = (Labels::from_pairs([("host", "a")]), Labels::from_pairs([("owner", "web")]));
-        Notifier::new(receivers, vec![web], Duration::from_secs(900))
+        let (matches, labels) =
+            (Labels::from_pairs([("host", "a")]), Labels::from_pairs([("owner", "web")]));
+        let inventory = Inventory { entries: vec![InventoryEntry { matches, labels }] };
+        Notifier::new(receivers, inventory, Duration::from_secs(900))
     }
 
     const END: TransitionKind = TransitionKind::Ended(EndReason::Recovered);

@@ -48,7 +48,7 @@ impl PipelineSpec {
     /// A pipeline over `topics` that computes `feeds`, without an inventory.
     pub fn new(topics: Topics, time: TimeSpec, feeds: Vec<FeedSpec>) -> Self {
         let panes = feeds.iter().map(|feed| feed.pane);
-        let tick = panes.clone().reduce(PaneSize::gcd);
+        let tick = PaneSize::tick(panes.clone());
         let longest = panes.map(PaneSize::duration).max().unwrap_or_default();
         let ingest = IngestConfig {
             out_of_orderness: time.out_of_orderness,
@@ -57,7 +57,7 @@ impl PipelineSpec {
             // Several panes, or the operators' one pane of delay would hold the sources for ever.
             max_lead: time.max_lead.max(longest * 4),
             open_points_max: OPEN_POINTS_MAX,
-            tick: tick.or(PaneSize::new(Duration::from_secs(10))).unwrap_or(PaneSize::SECOND),
+            tick,
             clock: time.clock,
         };
         let feeds = feeds.into_iter().map(Arc::new).collect();

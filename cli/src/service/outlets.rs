@@ -65,7 +65,11 @@ impl Outlets {
         let outlets = Arc::new(Outlets {
             stores: Stores::open(config, store, &live, &counters, runtime)?,
             channels: channels::open(config, runtime)?,
-            notifier: Mutex::new(Notifier::new(rules, inventory(config), config.time.stale_after)),
+            notifier: Mutex::new(Notifier::new(
+                rules,
+                config.inventory.clone(),
+                config.time.stale_after,
+            )),
             live,
             clock,
             counters,

@@ -96,18 +96,17 @@ impl Stores {
             stores.logs.push(Delivery::spawn(runtime, "elasticsearch", writer, queue, on_rejected));
         }
         if let (Some(sqlite), Some(store)) = (&config.sinks.sqlite, store) {
-            let queue = || DeliveryConfig {
-                queue_items: sqlite.queue_items,
-                batch_items: sqlite.batch_items,
-                on_full: sqlite.on_full,
-                ..DeliveryConfig::default()
-            };
             let metrics = SqliteMetrics::new(store.clone());
-            stores.points.push(spawn(runtime, "sqlite/metrics", metrics, queue()));
+            stores.points.push(spawn(runtime, "sqlite/metrics", metrics, sqlite.delivery()));
             let logs = SqliteLogs::new(store.clone(), topics);
-            stores.logs.push(spawn(runtime, "sqlite/logs", logs, queue()));
+            stores.logs.push(spawn(runtime, "sqlite/logs", logs, sqlite.delivery()));
             let transitions = SqliteTransitions::new(store.clone());
-            stores.transitions.push(spawn(runtime, "sqlite/alerts", transitions, queue()));
+            stores.transitions.push(spawn(
+                runtime,
+                "sqlite/alerts",
+                transitions,
+                sqlite.delivery(),
+            ));
         }
         let metrics = LiveMetrics(Arc::clone(live));
         stores.points.push(spawn(runtime, "page/metrics", metrics, page_delivery()));

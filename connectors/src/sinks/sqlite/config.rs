@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidewatch_dataflow::config::{ByteSize, HumanDuration};
 
-use crate::delivery::{OnFull, default_batch_items, default_queue_items};
+use crate::delivery::{DeliveryConfig, OnFull, default_batch_items, default_queue_items};
 
 /// Where the embedded store is and how much it keeps.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -35,6 +35,16 @@ impl SqliteConfig {
     /// The least `max_size` that makes sense: a full batch of 5,000 log lines of 300 B is 3 MiB with its
     /// index, which needs about as much again while it is merged.
     pub const MAX_SIZE_MIN: u64 = 16 << 20;
+
+    /// How to queue, batch and retry, for each of metrics, logs and alerts.
+    pub fn delivery(&self) -> DeliveryConfig {
+        DeliveryConfig {
+            queue_items: self.queue_items,
+            batch_items: self.batch_items,
+            on_full: self.on_full,
+            ..DeliveryConfig::default()
+        }
+    }
 
     /// A store at `path` with default bounds.
     pub fn new(path: impl Into<PathBuf>) -> Self {
