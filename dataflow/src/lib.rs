@@ -9,6 +9,7 @@
 
 pub mod admission;
 pub mod alert;
+pub mod checkpoint;
 pub mod config;
 pub mod dead_letter;
 pub mod ingest;

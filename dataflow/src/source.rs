@@ -38,6 +38,21 @@ pub trait SourceReader {
     /// poll that returned [`Poll::Pending`] or [`Poll::AtEnd`], and when a partition reaches its end.
     fn on_arrival(&mut self, wake: Box<dyn Fn() + Send + Sync>);
 
+    /// The offset of the next record of `partition`: after the last one handed out, or where reading
+    /// starts. `None` before the first record of a partition that is read from its beginning.
+    fn position(&self, partition: PartitionId) -> Option<i64>;
+
+    /// Starts to read a further partition, at `offset`, or where the reader's configuration says for new
+    /// partitions. Does not block. A partition that is read already goes on as it was.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] when it cannot be read; the others go on.
+    fn assign(
+        &mut self,
+        partition: PartitionId,
+        offset: Option<i64>,
+    ) -> Result<(), ConnectorError>;
+
     /// How many records lie between the position of `partition` and the end of its log, where known.
     fn lag(&self, partition: PartitionId) -> Option<u64>;
 }

@@ -177,12 +177,6 @@ impl KafkaReader {
         Ok(())
     }
 
-    /// The offset of the next record of `partition`, where known: after the last one handed out, or
-    /// where reading starts.
-    pub fn position(&self, partition: PartitionId) -> Option<i64> {
-        self.slot(partition)?.next
-    }
-
     fn slot(&self, partition: PartitionId) -> Option<&Slot> {
         self.slots.get(self.partitions.binary_search(&partition).ok()?)
     }
@@ -333,6 +327,19 @@ impl SourceReader for KafkaReader {
         let _ = self.wake.call.set(wake);
         // What arrived before there was anybody to tell.
         self.wake.wake();
+    }
+
+    fn position(&self, partition: PartitionId) -> Option<i64> {
+        self.slot(partition)?.next
+    }
+
+    fn assign(
+        &mut self,
+        partition: PartitionId,
+        offset: Option<i64>,
+    ) -> Result<(), ConnectorError> {
+        let start = offset.map_or(Start::Earliest, Start::Offset);
+        KafkaReader::assign(self, &[(partition, start)])
     }
 
     fn lag(&self, partition: PartitionId) -> Option<u64> {

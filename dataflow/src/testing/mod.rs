@@ -1,12 +1,16 @@
-//! A source in memory for tests and embedding: partitions that are lists, read in any interleaving.
+//! A source and a state store in memory, for tests and embedding.
 //!
 //! It is a real source: it keeps every promise of [`SourceReader`], and the engine cannot tell it from a
 //! broker. A seed decides how much each poll hands out and when it pretends that nothing arrived yet, so
 //! that tests can try many interleavings.
 
+mod store;
+
+pub use store::MemoryStore;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::record::{PartitionId, Record, RecordBatch, RecordTime};
 use crate::sink::ConnectorError;
@@ -24,24 +28,45 @@ pub struct MemoryRecord {
     pub created: EventTime,
 }
 
-/// Partitions in memory; offsets count from 0.
+/// Partitions in memory; offsets count from 0. Clones share them, so that a test can append to what is
+/// being read.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryLog(Arc<BTreeMap<PartitionId, Vec<MemoryRecord>>>);
+pub struct MemoryLog(Arc<RwLock<BTreeMap<PartitionId, Vec<MemoryRecord>>>>);
 
 impl MemoryLog {
     /// A log of these partitions.
     pub fn new(partitions: BTreeMap<PartitionId, Vec<MemoryRecord>>) -> Self {
-        MemoryLog(Arc::new(partitions))
+        MemoryLog(Arc::new(RwLock::new(partitions)))
     }
 
     /// All partitions, in order.
     pub fn partitions(&self) -> Vec<PartitionId> {
-        self.0.keys().copied().collect()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    /// Appends records to `partition`, which is made when it is not there.
+    pub fn append(
+        &self,
+        partition: PartitionId,
+        records: impl IntoIterator<Item = MemoryRecord>,
+    ) {
+        let mut partitions = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        partitions.entry(partition).or_default().extend(records);
     }
 
     /// A reader of `partitions` from their beginning, whose batches and pauses depend on `seed`.
     pub fn reader(&self, partitions: Vec<PartitionId>, seed: u64) -> MemoryReader {
-        let next = partitions.iter().map(|p| (*p, 0)).collect();
+        self.reader_at(partitions.into_iter().map(|p| (p, 0)), seed)
+    }
+
+    /// A reader of partitions from these offsets.
+    pub fn reader_at(
+        &self,
+        starts: impl IntoIterator<Item = (PartitionId, usize)>,
+        seed: u64,
+    ) -> MemoryReader {
+        let next: BTreeMap<_, _> = starts.into_iter().collect();
+        let partitions = next.keys().copied().collect();
         MemoryReader { log: self.clone(), partitions, next, random: seed | 1, wake: None }
     }
 }
@@ -78,6 +103,7 @@ impl SourceReader for MemoryReader {
     ) -> Result<Poll, ConnectorError> {
         let chance = self.draw();
         let log = Arc::clone(&self.log.0);
+        let log = log.read().unwrap_or_else(PoisonError::into_inner);
         let (Some(records), Some(next)) = (log.get(&partition), self.next.get_mut(&partition))
         else {
             return Ok(Poll::AtEnd);
@@ -114,8 +140,26 @@ impl SourceReader for MemoryReader {
         self.wake = Some(wake);
     }
 
+    fn position(&self, partition: PartitionId) -> Option<i64> {
+        i64::try_from(*self.next.get(&partition)?).ok()
+    }
+
+    fn assign(
+        &mut self,
+        partition: PartitionId,
+        offset: Option<i64>,
+    ) -> Result<(), ConnectorError> {
+        if let Err(at) = self.partitions.binary_search(&partition) {
+            self.partitions.insert(at, partition);
+            let offset = usize::try_from(offset.unwrap_or(0)).unwrap_or(0);
+            self.next.insert(partition, offset);
+        }
+        Ok(())
+    }
+
     fn lag(&self, partition: PartitionId) -> Option<u64> {
-        let length = self.log.0.get(&partition)?.len();
+        let log = self.log.0.read().unwrap_or_else(PoisonError::into_inner);
+        let length = log.get(&partition)?.len();
         Some(length.saturating_sub(*self.next.get(&partition)?) as u64)
     }
 }
