@@ -51,6 +51,20 @@ impl PartitionClock {
         }
     }
 
+    /// A clock as it was: the greatest event time seen less the bound, and the floor.
+    pub fn from_parts(
+        out_of_orderness: Duration,
+        watermark: Option<EventTime>,
+        floor: EventTime,
+    ) -> Self {
+        PartitionClock { out_of_orderness, watermark, floor }
+    }
+
+    /// What [`PartitionClock::from_parts`] takes.
+    pub fn parts(&self) -> (Option<EventTime>, EventTime) {
+        (self.watermark, self.floor)
+    }
+
     /// Raises the floor: nothing will be admitted before `to`. A journaled decision.
     pub fn raise_floor(&mut self, to: EventTime) {
         self.floor = self.floor.max(to);

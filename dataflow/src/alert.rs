@@ -103,6 +103,8 @@ pub enum EndReason {
     NoData,
     /// A correction joined it with an earlier incident.
     Merged,
+    /// Its rule was changed or taken away while it was open, so nothing watches it any more.
+    RuleChanged,
 }
 
 /// What happened to an incident.
@@ -118,7 +120,7 @@ pub enum TransitionKind {
 /// One step in the life of an incident.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Transition {
-    /// End of the pane that decided it: the timestamp it travels at.
+    /// End of the pane that decided it. It travels at the last instant before.
     pub decided_at: EventTime,
     /// Which incident.
     pub incident: IncidentId,

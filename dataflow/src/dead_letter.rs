@@ -29,11 +29,13 @@ pub enum Reason {
     SeriesLimit,
     /// A store or channel refused it for good.
     Rejected,
+    /// Reading it has ended the process twice: it is passed over unread.
+    Poison,
 }
 
 impl Reason {
     /// Every reason, for metrics that are there before the first dead letter.
-    pub const ALL: [Reason; 10] = [
+    pub const ALL: [Reason; 11] = [
         Reason::Unparseable,
         Reason::Empty,
         Reason::MissingField,
@@ -44,7 +46,13 @@ impl Reason {
         Reason::Late,
         Reason::SeriesLimit,
         Reason::Rejected,
+        Reason::Poison,
     ];
+
+    /// Its place in [`Reason::ALL`].
+    pub fn index(self) -> usize {
+        Reason::ALL.iter().position(|reason| *reason == self).unwrap_or(0)
+    }
 
     /// The reason as metrics and headers write it.
     pub fn as_str(self) -> &'static str {
@@ -59,6 +67,7 @@ impl Reason {
             Reason::Late => "late",
             Reason::SeriesLimit => "series_limit",
             Reason::Rejected => "rejected",
+            Reason::Poison => "poison",
         }
     }
 }

@@ -47,11 +47,8 @@ pub trait SourceReader {
     ///
     /// # Errors
     /// [`ConnectorError`] when it cannot be read; the others go on.
-    fn assign(
-        &mut self,
-        partition: PartitionId,
-        offset: Option<i64>,
-    ) -> Result<(), ConnectorError>;
+    fn assign(&mut self, partition: PartitionId, offset: Option<i64>)
+    -> Result<(), ConnectorError>;
 
     /// How many records lie between the position of `partition` and the end of its log, where known.
     fn lag(&self, partition: PartitionId) -> Option<u64>;

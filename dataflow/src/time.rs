@@ -194,6 +194,19 @@ impl PaneSize {
         panes.into_iter().reduce(PaneSize::gcd).unwrap_or(IDLE)
     }
 
+    /// The least pane that is a whole number of both sizes; saturating, for sizes that meet after ages only.
+    ///
+    /// ```
+    /// use tidewatch_dataflow::time::PaneSize;
+    /// use std::time::Duration;
+    /// let panes = [4, 10].map(|s| PaneSize::new(Duration::from_secs(s)).unwrap());
+    /// assert_eq!(panes[0].lcm(panes[1]).duration(), Duration::from_secs(20));
+    /// ```
+    pub fn lcm(self, other: PaneSize) -> PaneSize {
+        let gcd = self.gcd(other).0.get();
+        PaneSize(self.0.saturating_mul(NonZeroU64::new(other.0.get() / gcd).unwrap_or(other.0)))
+    }
+
     /// Its length.
     pub fn duration(self) -> Duration {
         Duration::from_millis(self.0.get())
@@ -301,6 +314,22 @@ impl Pace {
             self.last = Some(now);
         }
         due
+    }
+}
+
+/// Measures how long something takes, by the monotonic clock.
+#[derive(Copy, Clone, Debug)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// Begins now.
+    pub fn start() -> Self {
+        Stopwatch(Instant::now())
+    }
+
+    /// How long ago it began.
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
     }
 }
 

@@ -225,6 +225,5 @@ pub trait Checkpointed {
     ///
     /// # Errors
     /// [`StateError`]; the operator is not used then.
-    fn restore(&mut self, state: &Restored, shard: Shard, at: EventTime)
-    -> Result<(), StateError>;
+    fn restore(&mut self, state: &Restored, shard: Shard, at: EventTime) -> Result<(), StateError>;
 }

@@ -18,6 +18,10 @@ pub struct Report {
     pub watermark: Option<EventTime>,
     /// At the end of its log, and silent for the idle timeout.
     pub silent: bool,
+    /// A record has come after silence: it holds time at `watermark` and waits for its floor.
+    pub returning: bool,
+    /// The first offset not admitted yet; of meaning when silent or returning.
+    pub next: i64,
 }
 
 #[derive(Debug, Default)]
@@ -28,7 +32,11 @@ struct View {
 
 impl View {
     fn is_lifted(&self) -> bool {
-        self.report.is_some_and(|r| r.silent && self.lifted == Some(r.generation))
+        match self.report {
+            Some(report) => report.silent && self.lifted == Some(report.generation),
+            // Found at run time, and not heard of since.
+            None => self.lifted.is_some(),
+        }
     }
 }
 
@@ -54,6 +62,16 @@ impl Board {
         if view.report.is_none_or(|known| known.generation <= report.generation) {
             view.report = Some(report);
         }
+    }
+
+    /// Takes in a partition found at run time: it is lifted until its first record comes.
+    pub fn discovered(&mut self, partition: PartitionId) {
+        self.partitions.entry(partition).or_insert(View { lifted: Some(0), ..View::default() });
+    }
+
+    /// Whether `partition` is known.
+    pub fn knows(&self, partition: PartitionId) -> bool {
+        self.partitions.contains_key(&partition)
     }
 
     /// Takes in the lift of a silent partition.
@@ -88,6 +106,16 @@ impl Board {
             .collect()
     }
 
+    /// Partitions that wait for their floor.
+    pub fn returning(&self) -> impl Iterator<Item = Report> + '_ {
+        self.partitions.values().filter_map(|view| view.report).filter(|report| report.returning)
+    }
+
+    /// All partitions with the offset of the next record of each, 0 where nothing is known.
+    pub fn next_offsets(&self) -> impl Iterator<Item = (PartitionId, i64)> + '_ {
+        self.partitions.iter().map(|(p, view)| (*p, view.report.map_or(0, |report| report.next)))
+    }
+
     /// Whether every partition is lifted.
     pub fn all_lifted(&self) -> bool {
         self.partitions.values().all(View::is_lifted)
@@ -103,7 +131,7 @@ mod tests {
 
     fn report(partition: PartitionId, generation: u32, watermark: u64, silent: bool) -> Report {
         let watermark = Some(EventTime::from_millis(watermark));
-        Report { partition, generation, watermark, silent }
+        Report { partition, generation, watermark, silent, returning: false, next: 0 }
     }
 
     #[test]

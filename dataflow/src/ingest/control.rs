@@ -1,7 +1,8 @@
 //! The control plane: a small dataflow on which every worker hears every report, and worker 0 directs.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -14,12 +15,15 @@ use timely::worker::Worker;
 
 use super::IngestConfig;
 use super::board::{Board, Report};
+use super::director::{CheckpointPace, Director, Heard, Orders};
+use super::journal::{Facts, Journal};
+use crate::checkpoint::{Cut, Keeper, ObjectRef, Recovery};
 use crate::operator::StopFlag;
 use crate::record::PartitionId;
 use crate::time::{EventTime, Pace};
 
 /// What workers tell each other.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Control {
     /// News of a partition, from its reader.
     Report(Report),
@@ -35,21 +39,102 @@ pub enum Control {
         /// Nothing will be admitted before this.
         to: EventTime,
     },
-    /// One member was told to stop: all stop.
+    /// The director lets a partition take part again.
+    Return {
+        /// The partition.
+        partition: PartitionId,
+        /// The spell this decision is about.
+        generation: u32,
+        /// The first offset it holds for.
+        from: i64,
+        /// Nothing of it will be admitted before this.
+        floor: EventTime,
+    },
+    /// A reader wants records refused that lie too far in the future.
+    Refuse {
+        /// The partition.
+        partition: PartitionId,
+        /// Their offsets.
+        offsets: Vec<i64>,
+    },
+    /// They are refused.
+    Refused {
+        /// The partition.
+        partition: PartitionId,
+        /// Their offsets.
+        offsets: Vec<i64>,
+    },
+    /// A partition was found at run time.
+    Discovered {
+        /// The partition.
+        partition: PartitionId,
+    },
+    /// The director announces a cut.
+    Cut {
+        /// The cut.
+        cut: Cut,
+        /// The last batch of decisions that was told before it.
+        journal: u64,
+    },
+    /// A worker has heard of a cut.
+    Heard {
+        /// The cut's number.
+        sequence: u64,
+    },
+    /// A process has made its part of a checkpoint durable.
+    Part {
+        /// The cut's number.
+        sequence: u64,
+        /// Index of the process.
+        process: u32,
+        /// The part.
+        part: ObjectRef,
+    },
+    /// A checkpoint is complete.
+    Committed {
+        /// Its cut.
+        cut: Cut,
+    },
+    /// One member was told to stop.
+    StopWanted,
+    /// All stop.
     Stop,
 }
 
 /// What a source operator shares with the control plane of its worker.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Shared {
     /// What is known of all partitions.
     pub(super) board: Rc<RefCell<Board>>,
     /// Messages to send with the next pump.
     pub(super) outgoing: Rc<RefCell<Vec<Control>>>,
-    /// Lifts and advances that the source has not seen yet.
+    /// Decisions that the source has not seen yet.
     pub(super) incoming: Rc<RefCell<Vec<Control>>>,
     /// To wake the source when the board changes.
     pub(super) wake: Rc<RefCell<Option<Activator>>>,
+    /// Decisions about the worker's own partitions.
+    pub(super) facts: Rc<RefCell<Facts>>,
+    /// The source's capability must not pass this.
+    pub(super) hold: Rc<Cell<Option<EventTime>>>,
+    /// Where the source's capability stands.
+    pub(super) capability: Rc<Cell<EventTime>>,
+    /// The last batch of decisions told before the announced cut.
+    pub(super) journal_mark: Rc<Cell<u64>>,
+    /// Checkpoints of the worker.
+    pub(super) recovery: Recovery,
+    /// Checkpoints that became complete, for the worker's driver.
+    committed: Rc<Cell<Option<Cut>>>,
+    heard: Heard,
+}
+
+/// What the director on worker 0 decides with; other workers ignore it.
+pub struct Direction {
+    /// Where decisions become durable.
+    pub journal: Box<dyn Journal>,
+    /// How many processes there are.
+    pub processes: usize,
+    /// Checkpoints and their pace, if any are to be taken.
+    pub checkpoints: Option<(Arc<Keeper>, CheckpointPace)>,
 }
 
 /// One worker's end of the control plane. [`ControlPlane::pump`] is called after every step of the worker.
@@ -60,58 +145,45 @@ pub struct ControlPlane {
     stop: StopFlag,
     director: Option<Director>,
     pace: Pace,
+    /// Runs from when a stop is wanted.
+    stopping: Option<Pace>,
 }
 
 /// How often a source is woken that nothing else wakes: it looks at its timers, and whether a full sink has
 /// room again.
 const WAKE_EVERY: Duration = Duration::from_millis(20);
-/// How often the director advances time while nothing arrives.
-const ADVANCE_EVERY: Duration = Duration::from_millis(500);
-
-/// Decides lifts and advances, on worker 0 only.
-struct Director {
-    config: IngestConfig,
-    last_advance: EventTime,
-}
-
-impl Director {
-    fn decide(&mut self, board: &Board) -> Vec<Control> {
-        let lifts = board.to_lift().into_iter();
-        let mut decisions: Vec<_> =
-            lifts.map(|(partition, generation)| Control::Lift { partition, generation }).collect();
-        let now = self.config.clock.now();
-        if decisions.is_empty()
-            && board.all_lifted()
-            && now.since(self.last_advance) >= ADVANCE_EVERY
-        {
-            self.last_advance = now;
-            let behind = self.config.out_of_orderness + self.config.idle_timeout;
-            let to = self.config.tick.floor(now.saturating_sub(behind));
-            if to > board.advanced() {
-                decisions.push(Control::Advance { to });
-            }
-        }
-        decisions
-    }
-}
+/// How long a stop waits for the checkpoint in progress.
+const STOP_WAITS: Duration = Duration::from_secs(5);
 
 impl ControlPlane {
-    /// Builds the control dataflow on `worker` for `partitions`, all those of the pipeline.
+    /// Builds the control dataflow on `worker` for `partitions`, all those of the pipeline, with the decisions
+    /// known from earlier runs.
     pub fn new(
         worker: &mut Worker,
         partitions: &[PartitionId],
         config: &IngestConfig,
         stop: StopFlag,
+        recovery: Recovery,
+        facts: Facts,
+        direction: Direction,
     ) -> Self {
         let shared = Shared {
             board: Rc::new(RefCell::new(Board::new(partitions.iter().copied()))),
             outgoing: Rc::default(),
             incoming: Rc::default(),
             wake: Rc::default(),
+            facts: Rc::new(RefCell::new(facts)),
+            hold: Rc::default(),
+            capability: Rc::default(),
+            journal_mark: Rc::default(),
+            recovery,
+            committed: Rc::default(),
+            heard: Rc::default(),
         };
         let mut input = InputHandleVec::<u64, Control>::new();
         let probe = ProbeHandle::new();
         let (hears, stops) = (shared.clone(), stop.clone());
+        let directs = worker.index() == 0;
         worker.dataflow_named::<u64, _, _>("control", |scope| {
             let heard = input.to_stream(scope).broadcast();
             let done = heard
@@ -121,15 +193,18 @@ impl ControlPlane {
                     move |_, _| {
                         move |input, _output| {
                             input.for_each(|_, messages| {
-                                messages.drain(..).for_each(|message| hears.hear(message, &stops));
+                                let heard = messages.drain(..);
+                                heard.for_each(|message| hears.hear(message, &stops, directs));
                             });
                         }
                     },
                 );
             done.probe_with(&probe);
         });
-        let director = (worker.index() == 0)
-            .then(|| Director { config: config.clone(), last_advance: EventTime::MIN });
+        let Direction { journal, processes, checkpoints } = direction;
+        let director = directs.then(|| {
+            Director::new(config.clone(), journal, (worker.peers(), processes), checkpoints)
+        });
         ControlPlane {
             input: Some(input),
             probe,
@@ -137,6 +212,7 @@ impl ControlPlane {
             stop,
             director,
             pace: Pace::new(WAKE_EVERY),
+            stopping: None,
         }
     }
 
@@ -145,19 +221,12 @@ impl ControlPlane {
         self.shared.clone()
     }
 
-    /// Sends what waits, and on worker 0 decides lifts and advances.
+    /// Sends what waits, and on worker 0 decides.
     pub fn pump(&mut self) {
         if self.pace.is_due() {
             self.wake_source();
         }
-        if let Some(director) = &mut self.director {
-            let decisions = director.decide(&self.shared.board.borrow());
-            // The director hears itself at once, so that it does not decide the same thing twice.
-            for decision in &decisions {
-                self.shared.board.borrow_mut().hear(decision);
-            }
-            self.shared.outgoing.borrow_mut().extend(decisions);
-        }
+        self.direct();
         let Some(input) = &mut self.input else { return };
         let mut outgoing = self.shared.outgoing.borrow_mut();
         if !outgoing.is_empty() {
@@ -172,6 +241,37 @@ impl ControlPlane {
         }
     }
 
+    fn direct(&mut self) {
+        let Some(director) = &mut self.director else { return };
+        for message in self.shared.heard.borrow_mut().drain(..) {
+            if message == Control::StopWanted && self.stopping.is_none() {
+                let mut patience = Pace::new(STOP_WAITS);
+                patience.is_due();
+                self.stopping = Some(patience);
+            }
+            director.hear(&message);
+        }
+        let capability = match self.stopping {
+            // No further cut is begun.
+            Some(_) => EventTime::MIN,
+            None => self.shared.capability.get(),
+        };
+        let Orders { mut messages, hold } =
+            director.decide(&self.shared.board.borrow(), capability);
+        // The director hears itself at once, so that it does not decide the same thing twice.
+        for message in &messages {
+            self.shared.board.borrow_mut().hear(message);
+        }
+        self.shared.hold.set(hold);
+        if let Some(patience) = &mut self.stopping
+            && (!director.is_cutting() || patience.is_due())
+        {
+            messages.push(Control::Stop);
+            self.director = None;
+        }
+        self.shared.outgoing.borrow_mut().extend(messages);
+    }
+
     /// Schedules the source operator: time moved on, so it may be allowed to read.
     pub fn wake_source(&self) {
         if let Some(activator) = self.shared.wake.borrow().as_ref() {
@@ -179,9 +279,19 @@ impl ControlPlane {
         }
     }
 
-    /// Tells every worker to stop.
+    /// Sends a message to every worker with the next pump.
+    pub fn send(&self, message: Control) {
+        self.shared.outgoing.borrow_mut().push(message);
+    }
+
+    /// Asks the director to stop every worker; a checkpoint in progress is waited for, for a few seconds.
     pub fn request_stop(&self) {
-        self.shared.outgoing.borrow_mut().push(Control::Stop);
+        self.send(Control::StopWanted);
+    }
+
+    /// A checkpoint that has become complete, once.
+    pub fn take_committed(&self) -> Option<Cut> {
+        self.shared.committed.take()
     }
 
     /// Whether every worker has heard that it is to stop: only then may a dataflow be dropped, else the
@@ -193,24 +303,45 @@ impl ControlPlane {
 
 impl Board {
     fn hear(&mut self, message: &Control) {
-        match *message {
-            Control::Report(report) => self.report(report),
-            Control::Lift { partition, generation } => self.lift(partition, generation),
-            Control::Advance { to } => self.advance(to),
-            Control::Stop => {}
+        match message {
+            Control::Report(report) => self.report(*report),
+            Control::Lift { partition, generation } => self.lift(*partition, *generation),
+            Control::Advance { to } => self.advance(*to),
+            Control::Discovered { partition } => self.discovered(*partition),
+            _ => {}
         }
     }
 }
 
 impl Shared {
-    fn hear(&self, message: Control, stop: &StopFlag) {
+    fn hear(&self, message: Control, stop: &StopFlag, directs: bool) {
+        let is_news = match &message {
+            Control::Discovered { partition } => !self.board.borrow().knows(*partition),
+            _ => true,
+        };
         self.board.borrow_mut().hear(&message);
         match message {
             Control::Stop => stop.stop(),
-            Control::Lift { .. } | Control::Advance { .. } => {
-                self.incoming.borrow_mut().push(message);
+            Control::Lift { .. }
+            | Control::Advance { .. }
+            | Control::Return { .. }
+            | Control::Refused { .. } => self.incoming.borrow_mut().push(message),
+            Control::Discovered { .. } if is_news => self.incoming.borrow_mut().push(message),
+            Control::Cut { cut, journal } => {
+                self.journal_mark.set(journal);
+                self.recovery.announce(cut);
+                self.outgoing.borrow_mut().push(Control::Heard { sequence: cut.sequence });
             }
-            Control::Report(_) => {}
+            Control::Committed { cut } => self.committed.set(Some(cut)),
+            Control::Refuse { .. }
+            | Control::Heard { .. }
+            | Control::Part { .. }
+            | Control::StopWanted
+                if directs =>
+            {
+                self.heard.borrow_mut().push(message);
+            }
+            _ => {}
         }
         if let Some(activator) = self.wake.borrow().as_ref() {
             activator.activate();

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::ledger::IngestTotals;
 use crate::dead_letter::Reason;
 use crate::time::EventTime;
 
@@ -28,6 +29,16 @@ impl IngestCounters {
             && let Some(counter) = self.dead_letters.get(at)
         {
             counter.fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// Begins with what an earlier run has counted.
+    pub fn go_on_from(&self, totals: &IngestTotals) {
+        self.records.fetch_add(totals.records, Ordering::Relaxed);
+        self.points.fetch_add(totals.points, Ordering::Relaxed);
+        self.log_lines.fetch_add(totals.log_lines, Ordering::Relaxed);
+        for (reason, count) in Reason::ALL.iter().zip(&totals.dead_letters) {
+            self.count_dead_letters(*reason, *count);
         }
     }
 

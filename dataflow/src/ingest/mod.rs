@@ -25,16 +25,32 @@ mod admit;
 mod board;
 mod control;
 mod counters;
+mod crumb;
+mod director;
+mod durable;
+mod held;
+mod journal;
+mod ledger;
 mod partition;
+mod read;
+mod resume;
 mod source;
+mod state;
 mod throttle;
 
 use std::time::Duration;
 
 pub use board::{Board, Report};
-pub use control::{Control, ControlPlane};
+pub use control::{Control, ControlPlane, Direction, Shared};
 pub use counters::{IngestCounters, PartitionGauges};
+pub use crumb::{Breadcrumb, NoCrumbs};
+pub use director::CheckpointPace;
+pub use durable::StoreJournal;
+pub use journal::{Decision, Facts, Journal, NoJournal};
+pub use ledger::{IngestTotals, Ledger};
+pub use resume::ResumePoint;
 pub use source::{Ingest, IngestOutput, PointBatch, ingest};
+pub use state::IngestState;
 pub use throttle::OpenPoints;
 
 use crate::time::{Clock, PaneSize};
@@ -55,6 +71,8 @@ pub struct IngestConfig {
     pub open_points_max: u64,
     /// The greatest common divisor of all panes: capabilities are floored to it.
     pub tick: PaneSize,
+    /// The least common multiple of all panes: cuts come at its multiples.
+    pub grid: PaneSize,
     /// Where the present comes from.
     pub clock: Clock,
 }

@@ -1,10 +1,14 @@
 //! What one worker knows of one of its own partitions.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::board::Report;
+use super::held::HeldBatch;
+use super::journal::Facts;
+use super::resume::{Bookmarks, ResumePoint};
 use crate::admission::PartitionClock;
-use crate::ingest::board::Report;
-use crate::record::PartitionId;
+use crate::record::{PartitionId, Record, record_hash};
 use crate::time::{EventTime, PaneSize};
 
 /// Whether a partition takes part in the minimum.
@@ -16,6 +20,8 @@ enum Phase {
     Silent,
     /// It does not, until its next record.
     Lifted,
+    /// A record has come: it holds time at this instant, and waits for the floor that the director gives.
+    Returning(EventTime),
 }
 
 /// One partition on the worker that reads it.
@@ -23,50 +29,159 @@ enum Phase {
 pub(super) struct Partition {
     pub(super) id: PartitionId,
     pub(super) clock: PartitionClock,
+    pub(super) bookmarks: Bookmarks,
+    /// Records that wait for a decision; nothing is read meanwhile.
+    pub(super) held: Option<HeldBatch>,
+    /// Whether the records held wait for the director's note that some are refused.
+    pub(super) refusal_asked: bool,
+    /// Floors of records not admitted yet, from which offset on.
+    floors: VecDeque<(i64, EventTime)>,
+    /// The offset after the last record admitted.
+    next: Option<i64>,
+    /// Offset and hash of the last record admitted.
+    last: Option<(i64, u64)>,
     phase: Phase,
-    /// Counts the times the partition began or ceased to be silent, so that a lift that crosses a
-    /// returning record is recognised as stale.
+    /// Counts the times the partition changed its phase, so that a decision that crosses a change is
+    /// recognised as stale.
     generation: u32,
     /// Wall clock of the last record, or of the first look.
     last_record: EventTime,
     seen_record: bool,
+    /// Whether it has been at the end of its log in this run.
+    pub(super) caught_up: bool,
     reported: Option<Report>,
 }
 
 impl Partition {
-    pub(super) fn new(id: PartitionId, out_of_orderness: Duration, now: EventTime) -> Self {
+    /// A partition before its first record.
+    pub(super) fn new(
+        id: PartitionId,
+        out_of_orderness: Duration,
+        grid: PaneSize,
+        now: EventTime,
+    ) -> Self {
         Partition {
             id,
             clock: PartitionClock::new(out_of_orderness),
+            bookmarks: Bookmarks::new(grid),
+            held: None,
+            refusal_asked: false,
+            floors: VecDeque::new(),
+            next: None,
+            last: None,
             phase: Phase::Live,
             generation: 0,
             last_record: now,
             seen_record: false,
+            caught_up: false,
             reported: None,
         }
+    }
+
+    /// Goes on from `point`. A partition that was lifted is still lifted, unless `facts` know that it
+    /// returned: then it holds time, so that its records are not late at their second reading.
+    pub(super) fn resume(
+        &mut self,
+        point: &ResumePoint,
+        out_of_orderness: Duration,
+        facts: &Facts,
+    ) {
+        self.clock = PartitionClock::from_parts(out_of_orderness, point.watermark, point.floor);
+        self.next = point.offset;
+        self.last = point.before;
+        self.floors = facts.floors(self.id, point.offset.unwrap_or(0)).into();
+        match self.floors.front().copied() {
+            Some((_, floor)) if point.lifted => self.clock.raise_floor(floor),
+            None if point.lifted => self.phase = Phase::Lifted,
+            _ => {}
+        }
+    }
+
+    /// Goes on with a partition that was found after the cut: as [`Partition::resume`] does with a lifted one.
+    pub(super) fn resume_found(&mut self, facts: &Facts) {
+        self.floors = facts.floors(self.id, 0).into();
+        match self.floors.front().copied() {
+            Some((_, floor)) => self.clock.raise_floor(floor),
+            None => self.phase = Phase::Lifted,
+        }
+    }
+
+    /// A partition found while others are read already: its first record asks for a floor.
+    pub(super) fn lift_from_the_start(&mut self) {
+        self.phase = Phase::Lifted;
     }
 
     pub(super) fn is_lifted(&self) -> bool {
         self.phase == Phase::Lifted
     }
 
-    /// A record is about to be admitted. A lifted partition returns at `capability`: nothing before what
-    /// this worker may still send.
-    pub(super) fn awake(&mut self, now: EventTime, capability: EventTime) {
-        self.last_record = now;
-        self.seen_record = true;
-        if self.phase != Phase::Live {
-            if self.phase == Phase::Lifted {
-                self.clock.raise_floor(capability);
-            }
+    /// Whether its records may be admitted as they come.
+    pub(super) fn is_live(&self) -> bool {
+        self.phase == Phase::Live
+    }
+
+    /// Whether it waits for a decision.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.refusal_asked || matches!(self.phase, Phase::Returning(_))
+    }
+
+    /// Nothing of it will be admitted before this.
+    pub(super) fn watermark(&self) -> Option<EventTime> {
+        match self.phase {
+            Phase::Returning(at) => Some(at),
+            _ => self.clock.watermark(),
+        }
+    }
+
+    /// The floors that hold for the record at `offset` come into force.
+    pub(super) fn pass(&mut self, offset: i64) {
+        while let Some((_, floor)) = self.floors.pop_front_if(|(from, _)| *from <= offset) {
+            self.clock.raise_floor(floor);
+        }
+    }
+
+    /// A record has come to a partition that does not take part: it holds time at `capability`, before which
+    /// this worker can send nothing, and asks the director for its floor.
+    pub(super) fn ask_to_return(&mut self, held: HeldBatch, capability: EventTime) {
+        self.held = Some(held);
+        self.phase = Phase::Returning(capability);
+        self.generation = self.generation.wrapping_add(1);
+    }
+
+    /// The director's answer about `generation`.
+    pub(super) fn return_at(&mut self, generation: u32, floor: EventTime) {
+        if matches!(self.phase, Phase::Returning(_)) && self.generation == generation {
+            self.clock.raise_floor(floor);
             self.phase = Phase::Live;
             self.generation = self.generation.wrapping_add(1);
         }
     }
 
+    /// Records up to the one at `offset`, with hash `hash`, have been admitted; `appended` is the broker's time
+    /// of the last, if it said one.
+    pub(super) fn admitted(&mut self, last: &Record<'_>, now: EventTime) {
+        self.next = Some(last.offset.saturating_add(1));
+        self.last = Some((last.offset, record_hash(last)));
+        // A record that has been in the log for long proves no present activity.
+        self.last_record = last.appended().map_or(now, |appended| appended.min(now));
+        self.seen_record = true;
+    }
+
+    /// Offset and hash of the last record admitted.
+    pub(super) fn last(&self) -> Option<(i64, u64)> {
+        self.last
+    }
+
+    /// The first offset not admitted, `position` being the reader's.
+    pub(super) fn next(&self, position: Option<i64>) -> Option<i64> {
+        let held = self.held.as_ref().and_then(HeldBatch::first_offset);
+        self.next.or(held).or(position)
+    }
+
     /// The broker says there is nothing more. An empty partition is silent at once, another after
     /// `idle_timeout`.
     pub(super) fn at_end(&mut self, now: EventTime, idle_timeout: Duration) {
+        self.caught_up = true;
         let silent = !self.seen_record || now.since(self.last_record) >= idle_timeout;
         if silent && self.phase == Phase::Live {
             self.phase = Phase::Silent;
@@ -82,17 +197,35 @@ impl Partition {
     }
 
     /// A report when there is news: the watermark, floored to the tick, moved or the phase changed.
-    pub(super) fn report(&mut self, tick: PaneSize) -> Option<Report> {
+    pub(super) fn report(&mut self, tick: PaneSize, position: Option<i64>) -> Option<Report> {
+        let changed = |report: &Report| Report { next: 0, ..*report };
         let report = Report {
             partition: self.id,
             generation: self.generation,
-            watermark: self.clock.watermark().map(|w| tick.floor(w)),
-            silent: self.phase != Phase::Live,
+            watermark: self.watermark().map(|w| match self.phase {
+                Phase::Returning(_) => w,
+                _ => tick.floor(w),
+            }),
+            silent: matches!(self.phase, Phase::Silent | Phase::Lifted),
+            returning: matches!(self.phase, Phase::Returning(_)),
+            // Of importance only when silent or returning: then it stands still.
+            next: self.next(position).unwrap_or(0),
         };
-        if self.reported == Some(report) {
+        if self.reported.as_ref().map(changed) == Some(changed(&report)) {
             return None;
         }
         self.reported = Some(report);
         Some(report)
+    }
+
+    /// Where reading goes on after a restore of the cut at `cut`.
+    pub(super) fn resume_point(&self, cut: EventTime, position: Option<i64>) -> ResumePoint {
+        let (offset, (watermark, floor), before) = match self.bookmarks.at(cut) {
+            Some((offset, clock, before)) => (Some(offset), clock, before),
+            None => (self.next(position), self.clock.parts(), self.last),
+        };
+        let lifted = matches!(self.phase, Phase::Lifted | Phase::Returning(_))
+            && self.bookmarks.at(cut).is_none();
+        ResumePoint { partition: self.id, offset, watermark, floor, before, lifted }
     }
 }

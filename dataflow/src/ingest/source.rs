@@ -1,6 +1,5 @@
 //! The source operator: poll, decode, admit, emit, downgrade.
 
-use std::num::NonZeroUsize;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,16 +10,21 @@ use timely::dataflow::operators::generic::{OutputBuilder, OutputBuilderSession};
 use timely::dataflow::operators::{Capability, Probe};
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+use super::IngestConfig;
 use super::control::{Control, Shared};
 use super::counters::{IngestCounters, PartitionGauges};
+use super::crumb::Breadcrumb;
+use super::journal::Decision;
+use super::ledger::{IngestLedger, Ledger};
 use super::partition::Partition;
+use super::state::{IngestState, put};
 use super::throttle::{OpenPoints, Progress, Throttle};
-use super::{IngestConfig, admit};
+use crate::checkpoint::Participant;
 use crate::dead_letter::DeadLetter;
 use crate::operator::StopFlag;
 use crate::record::{Decoded, LogLine, PartitionId};
 use crate::series::SeriesTable;
-use crate::source::{Codec, Poll, SourceReader};
+use crate::source::{Codec, SourceReader};
 use crate::time::EventTime;
 
 /// Admitted points of one partition, in offset order, with the numbers they refer to.
@@ -34,8 +38,6 @@ pub struct PointBatch {
 
 /// Everything a source operator works with.
 pub struct Ingest {
-    /// Reads this worker's partitions.
-    pub reader: Box<dyn SourceReader>,
     /// One codec for each topic of the pipeline, by topic index.
     pub codecs: Vec<Box<dyn Codec>>,
     /// The worker's series, shared with the operators behind.
@@ -56,6 +58,10 @@ pub struct Ingest {
     pub counters: Arc<IngestCounters>,
     /// Gauges of this worker.
     pub gauges: Arc<PartitionGauges>,
+    /// What all sources had put at the cut that is gone on from.
+    pub state: Arc<IngestState>,
+    /// Remembers what is being read, for the case that reading it ends the process.
+    pub crumb: Box<dyn Breadcrumb>,
 }
 
 /// The streams of a source.
@@ -69,22 +75,23 @@ pub struct IngestOutput<'scope> {
 }
 
 /// Records of one partition in one batch: large enough to spread the cost of a batch, small enough to stay in cache.
-const BATCH_RECORDS: usize = 4_096;
+pub(super) const BATCH_RECORDS: usize = 4_096;
 /// Records in one activation, so that other operators get their turn.
 const ACTIVATION_RECORDS: usize = 4 * BATCH_RECORDS;
 
-/// Builds the source operator of this worker.
+/// Builds the source operator of this worker, which reads from `reader`.
 pub fn ingest<'scope>(
     scope: Scope<'scope, EventTime>,
     name: &str,
-    mut ingest: Ingest,
+    mut reader: Box<dyn SourceReader>,
+    ingest: Ingest,
 ) -> IngestOutput<'scope> {
     let mut builder = OperatorBuilder::new(name.to_owned(), scope);
     let address = builder.operator_info().address;
     let activator = scope.activator_for(Rc::clone(&address));
     *ingest.control.wake.borrow_mut() = Some(scope.activator_for(Rc::clone(&address)));
     let remote = scope.worker().sync_activator_for(address.to_vec());
-    ingest.reader.on_arrival(Box::new(move || {
+    reader.on_arrival(Box::new(move || {
         // The worker is gone when this fails: nobody needs waking.
         let _ = remote.activate();
     }));
@@ -97,8 +104,8 @@ pub fn ingest<'scope>(
         (OutputBuilder::from(batches), OutputBuilder::from(logs), OutputBuilder::from(letters));
     let watch = admitted.clone();
     builder.build(move |capabilities| {
-        let mut source = Source::new(ingest, watch);
         let mut held: Vec<Capability<EventTime>> = capabilities;
+        let mut source = Source::new(reader, ingest, watch, &mut held);
         move |_frontiers| {
             let mut sessions = Sessions {
                 batches: outputs.0.activate(),
@@ -114,33 +121,56 @@ pub fn ingest<'scope>(
     IngestOutput { batches: batch_stream, logs: log_stream, dead_letters: letter_stream }
 }
 
-type Session<'a, D> = OutputBuilderSession<'a, EventTime, CapacityContainerBuilder<Vec<D>>>;
+pub(super) type Session<'a, D> =
+    OutputBuilderSession<'a, EventTime, CapacityContainerBuilder<Vec<D>>>;
 
-struct Sessions<'a> {
-    batches: Session<'a, PointBatch>,
-    logs: Session<'a, LogLine>,
-    letters: Session<'a, DeadLetter>,
+pub(super) struct Sessions<'a> {
+    pub(super) batches: Session<'a, PointBatch>,
+    pub(super) logs: Session<'a, LogLine>,
+    pub(super) letters: Session<'a, DeadLetter>,
 }
 
-struct Source {
-    ingest: Ingest,
+pub(super) struct Source {
+    pub(super) reader: Box<dyn SourceReader>,
+    pub(super) ingest: Ingest,
     /// Watches this source's own stream: the least capability of all sources.
     admitted: ProbeHandle<EventTime>,
-    partitions: Vec<Partition>,
+    pub(super) partitions: Vec<Partition>,
     throttle: Throttle,
-    was_at_end: Vec<bool>,
+    participant: Participant,
+    pub(super) ledger: IngestLedger,
 }
 
 impl Source {
-    fn new(ingest: Ingest, admitted: ProbeHandle<EventTime>) -> Self {
+    fn new(
+        reader: Box<dyn SourceReader>,
+        ingest: Ingest,
+        admitted: ProbeHandle<EventTime>,
+        held: &mut [Capability<EventTime>],
+    ) -> Self {
+        let recovery = &ingest.control.recovery;
+        let (participant, resumed_at) = (recovery.participant("ingest"), recovery.resumed_at());
+        held.iter_mut().for_each(|capability| capability.downgrade(&resumed_at));
+        ingest.control.capability.set(resumed_at);
         let now = ingest.config.clock.now();
-        let bound = ingest.config.out_of_orderness;
-        let partitions: Vec<_> =
-            ingest.reader.partitions().iter().map(|p| Partition::new(*p, bound, now)).collect();
-        let (lead, open) = (ingest.config.max_lead, ingest.config.open_points_max);
-        let throttle = Throttle::new(lead, open, ingest.config.tick);
-        let was_at_end = vec![false; partitions.len()];
-        Source { ingest, admitted, partitions, throttle, was_at_end }
+        let config = &ingest.config;
+        let facts = ingest.control.facts.borrow();
+        let partition = |id: &PartitionId| {
+            let mut partition = Partition::new(*id, config.out_of_orderness, config.grid, now);
+            match ingest.state.points.get(id) {
+                Some(point) => partition.resume(point, config.out_of_orderness, &facts),
+                // It was found after the cut, while others were read already.
+                None if resumed_at > EventTime::MIN => partition.resume_found(&facts),
+                None => {}
+            }
+            partition
+        };
+        let partitions: Vec<_> = reader.partitions().iter().map(partition).collect();
+        drop(facts);
+        let (lead, open) = (config.max_lead, config.open_points_max);
+        let throttle = Throttle::new(lead, open, config.tick);
+        let ledger = IngestLedger(Ledger::new(config.grid, resumed_at));
+        Source { reader, ingest, admitted, partitions, throttle, participant, ledger }
     }
 
     /// One turn; whether there is more to read at once. Otherwise arrivals, the frontier's advance or the
@@ -154,23 +184,49 @@ impl Source {
         self.hear();
         let more = self.read(now, held, out);
         self.downgrade(held);
+        self.checkpoint();
         self.ingest.gauges.open_points.store(self.ingest.open_points.get(), Ordering::Relaxed);
         more
     }
 
     /// Applies what the director decided since the last activation.
     fn hear(&mut self) {
-        for message in self.ingest.control.incoming.borrow_mut().drain(..) {
+        let incoming = std::mem::take(&mut *self.ingest.control.incoming.borrow_mut());
+        let mut facts = self.ingest.control.facts.borrow_mut();
+        for message in incoming {
             match message {
                 Control::Lift { partition, generation } => {
                     let own = self.partitions.iter_mut().filter(|p| p.id == partition);
                     own.for_each(|p| p.lift(generation));
                 }
                 Control::Advance { to } => {
-                    let lifted = self.partitions.iter_mut().filter(|p| p.is_lifted());
-                    lifted.for_each(|p| p.clock.raise_floor(to));
+                    for partition in self.partitions.iter_mut().filter(|p| p.is_lifted()) {
+                        let position = self.reader.position(partition.id);
+                        let (id, from) = (partition.id, partition.next(position).unwrap_or(0));
+                        facts.learn(Decision::Floor { partition: id, from, floor: to });
+                        partition.clock.raise_floor(to);
+                    }
                 }
-                Control::Report(_) | Control::Stop => {}
+                Control::Return { partition, generation, from, floor } => {
+                    for own in self.partitions.iter_mut().filter(|p| p.id == partition) {
+                        facts.learn(Decision::Floor { partition, from, floor });
+                        own.return_at(generation, floor);
+                    }
+                }
+                Control::Refused { partition, offsets } => {
+                    for own in self.partitions.iter_mut().filter(|p| p.id == partition) {
+                        let refused = offsets.iter();
+                        let refused = refused.map(|o| Decision::Refused { partition, offset: *o });
+                        refused.for_each(|decision| facts.learn(decision));
+                        own.refusal_asked = false;
+                    }
+                }
+                Control::Discovered { partition } => {
+                    if let Some(found) = discovered(&mut *self.reader, &self.ingest, partition) {
+                        self.partitions.push(found);
+                    }
+                }
+                _ => {}
             }
         }
     }
@@ -196,7 +252,7 @@ impl Source {
             let candidates = self.partitions.iter().zip(&done).enumerate();
             let open = candidates.filter(|(_, (_, done))| !**done);
             let Some((at, watermark)) =
-                open.map(|(at, (p, _))| (at, p.clock.watermark())).min_by_key(|(_, w)| *w)
+                open.map(|(at, (p, _))| (at, p.watermark())).min_by_key(|(_, w)| *w)
             else {
                 break;
             };
@@ -213,101 +269,69 @@ impl Source {
                 *done = true;
             }
         }
-        let all_at_end = self.was_at_end.iter().all(|end| *end);
+        let all_at_end = self.partitions.iter().all(|partition| partition.caught_up);
         self.ingest.gauges.caught_up.store(u64::from(all_at_end), Ordering::Relaxed);
-        let lag = self.partitions.iter().filter_map(|p| self.ingest.reader.lag(p.id)).sum();
+        let lag = self.partitions.iter().filter_map(|p| self.reader.lag(p.id)).sum();
         self.ingest.gauges.lag.store(lag, Ordering::Relaxed);
         budget == 0
-    }
-
-    /// Reads one batch of one partition and emits it; returns how many records it had.
-    fn read_one(
-        &mut self,
-        at: usize,
-        budget: usize,
-        now: EventTime,
-        held: &[Capability<EventTime>],
-        out: &mut Sessions<'_>,
-    ) -> usize {
-        let (Some(partition), Some(budget)) =
-            (self.partitions.get_mut(at), NonZeroUsize::new(budget))
-        else {
-            return 0;
-        };
-        let [batch_capability, log_capability, letter_capability] = held else { return 0 };
-        let ingest = &mut self.ingest;
-        let topic = partition.id.topic as usize;
-        let Some(codec) = ingest.codecs.get_mut(topic) else { return 0 };
-        let mut decoded = Decoded::default();
-        let mut letters = Vec::new();
-        let mut records = 0;
-        let polled = ingest.reader.poll(partition.id, budget, &mut |batch| {
-            records = batch.records.len();
-            partition.awake(now, *batch_capability.time());
-            codec.decode(&batch, &mut ingest.series.borrow_mut(), &mut decoded);
-            let tolerance = ingest.config.future_tolerance;
-            letters = admit::admit(&batch, &mut decoded, &mut partition.clock, now, tolerance);
-            let bytes = batch.records.iter().map(|r| {
-                r.key.map_or(0, <[u8]>::len) as u64 + r.value.map_or(0, <[u8]>::len) as u64
-            });
-            ingest.counters.bytes.fetch_add(bytes.sum(), Ordering::Relaxed);
-        });
-        let at_end = match polled {
-            Ok(poll) => poll == Poll::AtEnd,
-            Err(error) => {
-                ingest.counters.read_errors.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(partition = ?partition.id, %error, "could not read partition");
-                false
-            }
-        };
-        if at_end {
-            partition.at_end(now, ingest.config.idle_timeout);
-            if let Some(end) = self.was_at_end.get_mut(at) {
-                *end = true;
-            }
-        }
-        if records > 0 {
-            let counters = &ingest.counters;
-            counters.records.fetch_add(records as u64, Ordering::Relaxed);
-            counters.points.fetch_add(decoded.points.len() as u64, Ordering::Relaxed);
-            counters.log_lines.fetch_add(decoded.logs.len() as u64, Ordering::Relaxed);
-            for letter in &letters {
-                counters.count_dead_letters(letter.reason, 1);
-            }
-            ingest.open_points.add(decoded.points.len() as u64);
-            if !letters.is_empty() {
-                out.letters.session(letter_capability).give_container(&mut letters);
-            }
-            if !decoded.logs.is_empty() {
-                out.logs.session(log_capability).give_container(&mut decoded.logs);
-                decoded.logs = Vec::new();
-            }
-            if !decoded.points.is_empty() {
-                let batch = PointBatch { partition: partition.id, decoded };
-                out.batches.session(batch_capability).give(batch);
-            }
-        }
-        records
     }
 
     /// The least watermark of the worker's own partitions that take part; `None` when none does.
     fn least_live(&self) -> Option<EventTime> {
         let live = self.partitions.iter().filter(|p| !p.is_lifted());
-        live.map(|p| p.clock.watermark().unwrap_or(EventTime::MIN)).min()
+        live.map(|p| p.watermark().unwrap_or(EventTime::MIN)).min()
     }
 
     /// Reports news, and moves the capabilities to where nothing of this worker can come before.
     fn downgrade(&mut self, held: &mut [Capability<EventTime>]) {
         let tick = self.ingest.config.tick;
-        let news = self.partitions.iter_mut().filter_map(|p| p.report(tick));
+        let reader = &self.reader;
+        let news = self.partitions.iter_mut().filter_map(|p| p.report(tick, reader.position(p.id)));
         self.ingest.control.outgoing.borrow_mut().extend(news.map(Control::Report));
         let least = self.least_live().unwrap_or_else(|| self.ingest.control.board.borrow().least());
-        let to = tick.floor(least);
+        let hold = self.ingest.control.hold.get().unwrap_or(EventTime::MAX);
+        let to = tick.floor(least).min(hold);
         for capability in held.iter_mut().filter(|c| *c.time() < to) {
             capability.downgrade(&to);
         }
         if let Some(capability) = held.first() {
+            self.ingest.control.capability.set(*capability.time());
             self.ingest.gauges.set_capability(*capability.time());
         }
     }
+
+    /// Puts where reading goes on, once nothing of this worker can come before an announced cut.
+    fn checkpoint(&mut self) {
+        let capability = self.ingest.control.capability.get();
+        if self.participant.due(capability) {
+            put(&self.participant.clone(), self);
+        }
+        let applied = self.ingest.applied.with_frontier(|f| f.first().copied());
+        let applied = applied.unwrap_or(EventTime::MIN);
+        self.partitions.iter_mut().for_each(|p| p.bookmarks.forget_before(applied));
+    }
+}
+
+/// Begins to read a partition found at run time, if this worker is the one to do it.
+fn discovered(
+    reader: &mut dyn SourceReader,
+    ingest: &Ingest,
+    id: PartitionId,
+) -> Option<Partition> {
+    let shard = ingest.control.recovery.shard();
+    let number = u64::from(id.topic).wrapping_add(u64::from(id.partition.unsigned_abs()));
+    if number % shard.peers.max(1) as u64 != shard.index as u64 {
+        return None;
+    }
+    if let Err(error) = reader.assign(id, None) {
+        // It will be read after the next start: from its beginning, so nothing is lost.
+        tracing::error!(partition = ?id, %error, "could not begin to read a new partition");
+        return None;
+    }
+    tracing::info!(partition = ?id, "reading a new partition");
+    let config = &ingest.config;
+    let now = config.clock.now();
+    let mut partition = Partition::new(id, config.out_of_orderness, config.grid, now);
+    partition.lift_from_the_start();
+    Some(partition)
 }

@@ -11,13 +11,15 @@
 //! The shell holds one capability, at the start of the first pane that is not applied yet: never more
 //! than one pane behind its input.
 
+mod agree;
 mod inbox;
 mod ordered;
 mod shell;
 
+pub use agree::agree;
 pub use inbox::{Entry, GroupId, Inbox};
 pub use ordered::in_order;
-pub use shell::{StopFlag, apply_panes};
+pub use shell::{StopFlag, apply_panes, apply_panes_checkpointed};
 
 use crate::time::{Pane, PaneSize};
 

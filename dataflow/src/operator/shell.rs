@@ -8,6 +8,7 @@ use timely::dataflow::channels::pact::ParallelizationContract;
 use timely::dataflow::operators::Operator;
 
 use super::{Inbox, PaneMachine};
+use crate::checkpoint::{Checkpointed, Participant, PieceWriter};
 use crate::time::{EventTime, EventTimestamp, Pane};
 
 /// Set on a worker when it is told to stop: an empty frontier is then the end of the run and not the
@@ -30,14 +31,60 @@ impl StopFlag {
 /// Drives `machine` with the messages of `stream`, which `admit` puts into the inbox.
 ///
 /// `admit` is given the event time of the message's stamp and the message; it must use an admission pane
-/// that does not lie before that stamp's pane. The output of pane `P` travels at the end of `P`. When the
-/// input ends (an empty frontier) and `stop` is not set, everything that waits is applied: the end of time.
+/// that does not lie before that stamp's pane. The output of pane `P` travels at the last instant of `P`, so
+/// that a frontier at `t` says that everything decided before `t` has been handed on. When the input ends (an
+/// empty frontier) and `stop` is not set, everything that waits is applied: the end of time.
 pub fn apply_panes<'scope, T, D, P, M, A>(
     stream: StreamVec<'scope, T, D>,
     pact: P,
     name: &str,
     stop: StopFlag,
+    machine: M,
+    admit: A,
+) -> StreamVec<'scope, T, M::Output>
+where
+    T: EventTimestamp,
+    D: Clone + 'static,
+    P: ParallelizationContract<T, Vec<D>>,
+    M: PaneMachine,
+    M::Output: Clone,
+    A: FnMut(EventTime, D, &mut Inbox<M::Partial>, &mut M) + 'static,
+{
+    drive(stream, pact, name, stop, machine, None, admit)
+}
+
+/// As [`apply_panes`], for a machine whose state is part of every checkpoint: it is put between two panes,
+/// when everything before the cut is applied and nothing else. `machine` has been restored already.
+pub fn apply_panes_checkpointed<'scope, T, D, P, M, A>(
+    stream: StreamVec<'scope, T, D>,
+    pact: P,
+    name: &str,
+    stop: StopFlag,
+    machine: M,
+    participant: Participant,
+    admit: A,
+) -> StreamVec<'scope, T, M::Output>
+where
+    T: EventTimestamp,
+    D: Clone + 'static,
+    P: ParallelizationContract<T, Vec<D>>,
+    M: PaneMachine + Checkpointed,
+    M::Output: Clone,
+    A: FnMut(EventTime, D, &mut Inbox<M::Partial>, &mut M) + 'static,
+{
+    let checkpoint = (participant, M::snapshot as Snapshot<M>);
+    drive(stream, pact, name, stop, machine, Some(checkpoint), admit)
+}
+
+type Snapshot<M> = fn(&mut M, &mut PieceWriter<'_>);
+
+fn drive<'scope, T, D, P, M, A>(
+    stream: StreamVec<'scope, T, D>,
+    pact: P,
+    name: &str,
+    stop: StopFlag,
     mut machine: M,
+    checkpoint: Option<(Participant, Snapshot<M>)>,
     mut admit: A,
 ) -> StreamVec<'scope, T, M::Output>
 where
@@ -65,17 +112,22 @@ where
                 return;
             }
             let Some(capability) = held.as_mut() else { return };
-            // 2. Apply: every pane that the frontier has passed, in order.
+            // 2. Apply: every pane that the frontier has passed, in order; a cut comes between two panes.
             let passed = frontier.frontier().first().map(EventTimestamp::event_time);
             let due = |pane: Pane| passed.is_none_or(|time| size.end(pane) <= time);
             while let Some(pane) = inbox.first().into_iter().chain(machine.next_due()).min()
                 && due(pane)
             {
+                let before = EventTime::from_millis(size.end(pane).as_millis() - 1);
+                cut(&checkpoint, before, &mut machine);
                 machine.apply(pane, &mut inbox.take(pane), &mut outputs);
                 if !outputs.is_empty() {
-                    let at = T::at(size.end(pane)).max(capability.time().clone());
+                    let at = T::at(before).max(capability.time().clone());
                     output.session(&capability.delayed(&at)).give_iterator(outputs.drain(..));
                 }
+            }
+            if let Some(time) = passed {
+                cut(&checkpoint, time, &mut machine);
             }
             // 3. Release: no output can travel before the pane the frontier is in.
             match passed {
@@ -89,4 +141,13 @@ where
             }
         }
     })
+}
+
+/// Puts the machine's state if a cut is announced that does not lie after `time`.
+fn cut<M>(checkpoint: &Option<(Participant, Snapshot<M>)>, time: EventTime, machine: &mut M) {
+    if let Some((participant, snapshot)) = checkpoint
+        && participant.due(time)
+    {
+        participant.put(|pieces| snapshot(machine, pieces));
+    }
 }

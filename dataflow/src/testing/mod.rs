@@ -45,11 +45,7 @@ impl MemoryLog {
     }
 
     /// Appends records to `partition`, which is made when it is not there.
-    pub fn append(
-        &self,
-        partition: PartitionId,
-        records: impl IntoIterator<Item = MemoryRecord>,
-    ) {
+    pub fn append(&self, partition: PartitionId, records: impl IntoIterator<Item = MemoryRecord>) {
         let mut partitions = self.0.write().unwrap_or_else(PoisonError::into_inner);
         partitions.entry(partition).or_default().extend(records);
     }

@@ -1,0 +1,137 @@
+//! The frame around every object of the checkpoint layer: what it is, which version wrote it, a checksum.
+//!
+//! ```text
+//!  "tidewatch" │ kind: 1 byte │ schema: 2 bytes │ crc32 of the payload: 4 bytes │ payload: postcard
+//! ```
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::encode;
+
+/// The schema that this version writes. It reads this one and, once there has been one, the one before.
+pub const SCHEMA: u16 = 1;
+
+const MAGIC: &[u8; 9] = b"tidewatch";
+const HEADER: usize = MAGIC.len() + 1 + 2 + 4;
+
+/// Why a framed object cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// It is no object of this kind at all.
+    #[error("it is not a {kind} of tidewatch")]
+    Foreign {
+        /// What was expected.
+        kind: &'static str,
+    },
+    /// Another version of tidewatch wrote it.
+    #[error(
+        "it has schema {found} and this version reads {SCHEMA}: start the version that wrote it, or begin \
+         with a new `store`"
+    )]
+    Schema {
+        /// The schema found.
+        found: u16,
+    },
+    /// Its checksum is wrong, or it is cut off.
+    #[error("it is damaged ({0})")]
+    Damaged(String),
+}
+
+/// What an object is.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The claim of a run.
+    Run,
+    /// The list of a process's pieces.
+    Part,
+    /// A checkpoint.
+    Manifest,
+    /// Decisions of the director.
+    Journal,
+}
+
+impl Kind {
+    fn code(self) -> u8 {
+        match self {
+            Kind::Run => b'R',
+            Kind::Part => b'P',
+            Kind::Manifest => b'M',
+            Kind::Journal => b'J',
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Kind::Run => "run",
+            Kind::Part => "part",
+            Kind::Manifest => "manifest",
+            Kind::Journal => "journal",
+        }
+    }
+}
+
+/// `value` in its frame.
+pub fn frame<T: Serialize>(kind: Kind, value: &T) -> Vec<u8> {
+    let payload = encode(value);
+    let mut bytes = Vec::with_capacity(HEADER + payload.len());
+    bytes.extend_from_slice(MAGIC);
+    bytes.push(kind.code());
+    bytes.extend_from_slice(&SCHEMA.to_le_bytes());
+    bytes.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
+    bytes.extend_from_slice(&payload);
+    bytes
+}
+
+/// The value in a frame.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn unframe<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, FrameError> {
+    let foreign = FrameError::Foreign { kind: kind.name() };
+    let (header, payload) = bytes.split_at_checked(HEADER).ok_or(foreign.clone())?;
+    let (magic, rest) = header.split_at(MAGIC.len());
+    let [code, s0, s1, c0, c1, c2, c3] = rest else { return Err(foreign) };
+    if magic != MAGIC || *code != kind.code() {
+        return Err(foreign);
+    }
+    let found = u16::from_le_bytes([*s0, *s1]);
+    if found != SCHEMA {
+        return Err(FrameError::Schema { found });
+    }
+    if crc32fast::hash(payload) != u32::from_le_bytes([*c0, *c1, *c2, *c3]) {
+        return Err(FrameError::Damaged("its checksum is wrong".to_owned()));
+    }
+    match postcard::take_from_bytes(payload) {
+        Ok((value, [])) => Ok(value),
+        Ok((_, rest)) => Err(FrameError::Damaged(format!("{} bytes too many", rest.len()))),
+        Err(error) => Err(FrameError::Damaged(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_whole_is_refused() {
+        let bytes = frame(Kind::Run, &(7u64, "seven".to_owned()));
+        let read = |bytes: &[u8]| unframe::<(u64, String)>(Kind::Run, bytes);
+        assert_eq!(read(&bytes), Ok((7, "seven".to_owned())));
+        for cut in 0..bytes.len() {
+            assert!(read(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        for at in 0..bytes.len() {
+            let mut damaged = bytes.clone();
+            damaged[at] ^= 0x20;
+            assert!(read(&damaged).is_err(), "byte {at} changed");
+        }
+        assert_eq!(
+            unframe::<(u64, String)>(Kind::Manifest, &bytes),
+            Err(FrameError::Foreign { kind: "manifest" })
+        );
+        let mut newer = bytes;
+        newer[10] = 9;
+        assert_eq!(read(&newer), Err(FrameError::Schema { found: 9 }));
+    }
+}

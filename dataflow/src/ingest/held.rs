@@ -1,0 +1,50 @@
+//! Records that are read and wait for a decision about them.
+
+use crate::record::{PartitionId, Record, RecordBatch, RecordTime};
+
+#[derive(Debug)]
+struct HeldRecord {
+    offset: i64,
+    time: RecordTime,
+    key: Option<Box<[u8]>>,
+    value: Option<Box<[u8]>>,
+}
+
+/// A batch with memory of its own. One a partition at most, which is not read further meanwhile.
+#[derive(Debug)]
+pub(super) struct HeldBatch {
+    partition: PartitionId,
+    records: Vec<HeldRecord>,
+}
+
+impl HeldBatch {
+    pub(super) fn copy(batch: &RecordBatch<'_>) -> Self {
+        let records = batch.records.iter().map(|record| HeldRecord {
+            offset: record.offset,
+            time: record.time,
+            key: record.key.map(Box::from),
+            value: record.value.map(Box::from),
+        });
+        HeldBatch { partition: batch.partition, records: records.collect() }
+    }
+
+    /// The offset of the first record.
+    pub(super) fn first_offset(&self) -> Option<i64> {
+        self.records.first().map(|record| record.offset)
+    }
+
+    /// Lends the batch to `visit`.
+    pub(super) fn lend<R>(&self, visit: impl FnOnce(&RecordBatch<'_>) -> R) -> R {
+        let records: Vec<_> = self
+            .records
+            .iter()
+            .map(|record| Record {
+                offset: record.offset,
+                time: record.time,
+                key: record.key.as_deref(),
+                value: record.value.as_deref(),
+            })
+            .collect();
+        visit(&RecordBatch { partition: self.partition, records: &records })
+    }
+}

@@ -1,0 +1,238 @@
+//! The journal: decisions beside the log that change what the dataflow computes.
+//!
+//! What is computed is a function of the log and of these facts. They are decided by the director alone, made
+//! durable, and only then told to the sources; after a crash they are read again, so that a record meets the
+//! same fate at its second reading as at its first.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::record::PartitionId;
+use crate::time::EventTime;
+
+/// One fact about the records of a partition.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Decision {
+    /// Records from an offset on are admitted no earlier than `floor`: the partition was lifted, and time went
+    /// on without it.
+    Floor {
+        /// The partition.
+        partition: PartitionId,
+        /// The first offset it holds for.
+        from: i64,
+        /// The earliest admission time.
+        floor: EventTime,
+    },
+    /// A record is refused: when it was read it lay too far in the future, which a later clock would not say.
+    Refused {
+        /// The partition.
+        partition: PartitionId,
+        /// Its offset.
+        offset: i64,
+    },
+    /// A record is passed over unread: reading it has ended the process.
+    Skipped {
+        /// The partition.
+        partition: PartitionId,
+        /// Its offset.
+        offset: i64,
+    },
+}
+
+/// All decisions that are known, in a form that forgets order and repetition.
+///
+/// Bound: one floor for each return of a partition, one entry for each refused or skipped record, since the
+/// oldest record that may be read again; see [`Facts::forget_before`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Facts {
+    floors: BTreeMap<(PartitionId, i64), EventTime>,
+    refused: BTreeSet<(PartitionId, i64)>,
+    skipped: BTreeSet<(PartitionId, i64)>,
+}
+
+impl Facts {
+    /// Adds a decision; adding one twice changes nothing, and of two floors from one offset the later holds.
+    pub fn learn(&mut self, decision: Decision) {
+        match decision {
+            Decision::Floor { partition, from, floor } => {
+                let known = self.floors.entry((partition, from)).or_default();
+                *known = floor.max(*known);
+            }
+            Decision::Refused { partition, offset } => {
+                self.refused.insert((partition, offset));
+            }
+            Decision::Skipped { partition, offset } => {
+                self.skipped.insert((partition, offset));
+            }
+        }
+    }
+
+    /// Adds all that `other` knows.
+    pub fn merge(&mut self, other: &Facts) {
+        other.decisions().for_each(|decision| self.learn(decision));
+    }
+
+    /// Everything, as decisions.
+    pub fn decisions(&self) -> impl Iterator<Item = Decision> + '_ {
+        let floors = self.floors.iter().map(|((partition, from), floor)| Decision::Floor {
+            partition: *partition,
+            from: *from,
+            floor: *floor,
+        });
+        let refused = self.refused.iter();
+        let refused = refused.map(|(partition, offset)| Decision::Refused {
+            partition: *partition,
+            offset: *offset,
+        });
+        let skipped = self.skipped.iter();
+        let skipped = skipped.map(|(partition, offset)| Decision::Skipped {
+            partition: *partition,
+            offset: *offset,
+        });
+        floors.chain(refused).chain(skipped)
+    }
+
+    /// Floors of `partition` for records from `offset` on, in order: of those that begin earlier, only the
+    /// last, since floors rise.
+    pub fn floors(&self, partition: PartitionId, offset: i64) -> Vec<(i64, EventTime)> {
+        let all = (partition, i64::MIN)..=(partition, i64::MAX);
+        let mut floors: Vec<_> =
+            self.floors.range(all).map(|((_, from), floor)| (*from, *floor)).collect();
+        let begun = floors.iter().filter(|(from, _)| *from <= offset).count();
+        floors.drain(..begun.saturating_sub(1));
+        floors
+    }
+
+    /// Whether the record is refused.
+    pub fn is_refused(&self, partition: PartitionId, offset: i64) -> bool {
+        !self.refused.is_empty() && self.refused.contains(&(partition, offset))
+    }
+
+    /// Whether the record is to be passed over.
+    pub fn is_skipped(&self, partition: PartitionId, offset: i64) -> bool {
+        !self.skipped.is_empty() && self.skipped.contains(&(partition, offset))
+    }
+
+    /// Forgets what only records of `partition` before `offset` need, which are never read again.
+    pub fn forget_before(&mut self, partition: PartitionId, offset: i64) {
+        let begun = self.floors(partition, offset);
+        if let Some((from, _)) = begun.first() {
+            let from = *from;
+            self.floors.retain(|(p, o), _| *p != partition || *o >= from);
+        }
+        self.refused.retain(|(p, o)| *p != partition || *o >= offset);
+        self.skipped.retain(|(p, o)| *p != partition || *o >= offset);
+    }
+
+    /// Forgets what is about partitions that `is_kept` says no of.
+    pub fn keep_only(&mut self, is_kept: impl Fn(PartitionId) -> bool) {
+        self.floors.retain(|(p, _), _| is_kept(*p));
+        self.refused.retain(|(p, _)| is_kept(*p));
+        self.skipped.retain(|(p, _)| is_kept(*p));
+    }
+
+    /// The same facts with topics numbered anew; those of topics for which `topic` says nothing are dropped.
+    #[must_use]
+    pub fn renumbered(&self, topic: impl Fn(u32) -> Option<u32>) -> Facts {
+        let of = |p: PartitionId| topic(p.topic).map(|topic| PartitionId { topic, ..p });
+        let mut facts = Facts::default();
+        for decision in self.decisions() {
+            match decision {
+                Decision::Floor { partition, from, floor } => {
+                    let floor =
+                        of(partition).map(|partition| Decision::Floor { partition, from, floor });
+                    floor.into_iter().for_each(|floor| facts.learn(floor));
+                }
+                Decision::Refused { partition, offset } => {
+                    let refused =
+                        of(partition).map(|partition| Decision::Refused { partition, offset });
+                    refused.into_iter().for_each(|refused| facts.learn(refused));
+                }
+                Decision::Skipped { partition, offset } => {
+                    let skipped =
+                        of(partition).map(|partition| Decision::Skipped { partition, offset });
+                    skipped.into_iter().for_each(|skipped| facts.learn(skipped));
+                }
+            }
+        }
+        facts
+    }
+}
+
+/// Port: makes decisions durable. Used by the director, on the worker with index 0; never blocks.
+pub trait Journal {
+    /// Begins to make `decisions` durable, all or none of them, after all batches before.
+    fn append(&mut self, decisions: Vec<Decision>);
+
+    /// How many batches have become durable since the last call.
+    fn take_durable(&mut self) -> usize;
+
+    /// The number of the last batch that [`Journal::take_durable`] has counted: what a checkpoint need not read
+    /// again.
+    fn mark(&self) -> u64;
+}
+
+/// A journal for dataflows that need not survive: everything counts as durable at once.
+#[derive(Debug, Default)]
+pub struct NoJournal(usize);
+
+impl Journal for NoJournal {
+    fn append(&mut self, _decisions: Vec<Decision>) {
+        self.0 += 1;
+    }
+
+    fn take_durable(&mut self) -> usize {
+        std::mem::take(&mut self.0)
+    }
+
+    fn mark(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const P: PartitionId = PartitionId { topic: 0, partition: 0 };
+    const Q: PartitionId = PartitionId { topic: 1, partition: 0 };
+
+    fn at(seconds: u64) -> EventTime {
+        EventTime::from_millis(seconds * 1_000)
+    }
+
+    fn floor(partition: PartitionId, from: i64, seconds: u64) -> Decision {
+        Decision::Floor { partition, from, floor: at(seconds) }
+    }
+
+    #[test]
+    fn order_and_repetition_do_not_matter() {
+        let decisions = [floor(P, 5, 10), floor(P, 5, 30), floor(P, 9, 40), floor(Q, 1, 7)];
+        let (mut one, mut two) = (Facts::default(), Facts::default());
+        decisions.iter().for_each(|d| one.learn(*d));
+        decisions.iter().rev().chain(&decisions).for_each(|d| two.learn(*d));
+        assert_eq!(one, two);
+        assert_eq!(one.floors(P, 0), [(5, at(30)), (9, at(40))]);
+        assert_eq!(one.floors(P, 7), [(5, at(30)), (9, at(40))], "the one in force is kept");
+        assert_eq!(one.floors(P, 9), [(9, at(40))]);
+    }
+
+    #[test]
+    fn what_is_never_read_again_is_forgotten() {
+        let mut facts = Facts::default();
+        for d in [floor(P, 5, 10), floor(P, 9, 40), floor(Q, 1, 7)] {
+            facts.learn(d);
+        }
+        facts.learn(Decision::Refused { partition: P, offset: 6 });
+        facts.learn(Decision::Skipped { partition: P, offset: 12 });
+        let floors = facts.floors(P, 10);
+        facts.forget_before(P, 10);
+        assert_eq!(facts.floors(P, 10), floors, "what is still read is treated alike");
+        assert!(!facts.is_refused(P, 6) && facts.is_skipped(P, 12));
+        assert_eq!(facts.floors(Q, 0), [(1, at(7))]);
+        let moved = facts.renumbered(|topic| (topic == 0).then_some(3));
+        assert_eq!(moved.floors(PartitionId { topic: 3, ..P }, 10), floors);
+        assert_eq!(moved.floors(Q, 0), []);
+    }
+}

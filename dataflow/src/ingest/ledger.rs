@@ -1,0 +1,150 @@
+//! Counters that are part of the state: what was counted before a cut is known at every cut, so that they go on
+//! after a restore and nothing is counted twice.
+
+use std::collections::BTreeMap;
+
+use crate::dead_letter::Reason;
+use crate::time::{EventTime, PaneSize};
+
+/// Counts of `N` units by admission pane.
+///
+/// Bound: one row for each pane between the last cut and the newest admission time.
+#[derive(Clone, Debug)]
+pub struct Ledger<const N: usize> {
+    grid: PaneSize,
+    /// Everything before this is in the restored state and counted there.
+    from: EventTime,
+    settled: [u64; N],
+    open: BTreeMap<EventTime, [u64; N]>,
+    /// The row counted into last, with its pane: most counts fall into it.
+    current: (EventTime, [u64; N]),
+}
+
+impl<const N: usize> Ledger<N> {
+    /// Nothing counted; `grid` divides every cut, and what is admitted before `from` is not counted.
+    pub fn new(grid: PaneSize, from: EventTime) -> Self {
+        let current = (EventTime::MIN, [0; N]);
+        Ledger { grid, from, settled: [0; N], open: BTreeMap::new(), current }
+    }
+
+    /// Counts `count` of unit `unit`, admitted at `admission`; whether it was counted.
+    #[inline]
+    pub fn add(&mut self, unit: usize, admission: EventTime, count: u64) -> bool {
+        if admission < self.from {
+            return false;
+        }
+        let pane = self.grid.floor(admission);
+        if self.current.0 != pane {
+            self.turn_to(pane);
+        }
+        if let Some(cell) = self.current.1.get_mut(unit) {
+            *cell += count;
+        }
+        true
+    }
+
+    fn turn_to(&mut self, pane: EventTime) {
+        let (old, counts) = std::mem::replace(&mut self.current, (pane, [0; N]));
+        if counts.iter().any(|count| *count > 0) {
+            add(self.open.entry(old).or_insert([0; N]), &counts);
+        }
+    }
+
+    /// What was counted of everything admitted before `cut`, in this run.
+    pub fn settle(&mut self, cut: EventTime) -> [u64; N] {
+        self.turn_to(self.current.0);
+        while let Some(entry) = self.open.first_entry()
+            && *entry.key() < cut
+        {
+            add(&mut self.settled, &entry.remove());
+        }
+        self.settled
+    }
+}
+
+fn add<const N: usize>(sum: &mut [u64; N], counts: &[u64; N]) {
+    sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+}
+
+/// What the source counts; dead letters follow, by reason.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+#[repr(usize)]
+pub(super) enum Unit {
+    Records,
+    Points,
+    LogLines,
+}
+
+/// Where dead letters begin.
+const LETTERS: usize = 3;
+/// How many units a source counts.
+pub(super) const UNITS: usize = LETTERS + Reason::ALL.len();
+
+/// The ledger of a source.
+pub(super) struct IngestLedger(pub(super) Ledger<UNITS>);
+
+impl IngestLedger {
+    #[inline]
+    pub(super) fn count(&mut self, unit: Unit, admission: EventTime) {
+        self.0.add(unit as usize, admission, 1);
+    }
+
+    pub(super) fn count_letter(&mut self, reason: Reason, admission: EventTime) {
+        self.0.add(LETTERS + reason.index(), admission, 1);
+    }
+}
+
+/// What sources counted before a cut, over all workers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngestTotals {
+    /// Records.
+    pub records: u64,
+    /// Points admitted.
+    pub points: u64,
+    /// Log lines.
+    pub log_lines: u64,
+    /// Dead letters in order of [`Reason::ALL`].
+    pub dead_letters: [u64; Reason::ALL.len()],
+}
+
+impl IngestTotals {
+    /// The totals of a ledger's row; a shorter one was written before the last reasons were added.
+    pub(super) fn of(row: &[u64]) -> Self {
+        let cell = |unit: usize| row.get(unit).copied().unwrap_or_default();
+        IngestTotals {
+            records: cell(Unit::Records as usize),
+            points: cell(Unit::Points as usize),
+            log_lines: cell(Unit::LogLines as usize),
+            dead_letters: std::array::from_fn(|reason| cell(LETTERS + reason)),
+        }
+    }
+
+    /// The row that these are the totals of.
+    pub(super) fn row(&self) -> [u64; UNITS] {
+        let mut row = [0; UNITS];
+        let head = [self.records, self.points, self.log_lines];
+        let cells = head.iter().chain(&self.dead_letters);
+        row.iter_mut().zip(cells).for_each(|(cell, count)| *cell = *count);
+        row
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn a_cut_counts_what_lies_before_it() {
+        let grid = PaneSize::new(Duration::from_secs(10)).unwrap();
+        let at = |seconds: u64| EventTime::from_millis(seconds * 1_000);
+        let mut ledger = Ledger::<2>::new(grid, at(10));
+        for second in [5, 12, 25, 13, 31, 19, 20] {
+            ledger.add(usize::from(second % 2 == 0), at(second), 1);
+        }
+        assert_eq!(ledger.settle(at(10)), [0, 0]);
+        assert_eq!(ledger.settle(at(20)), [2, 1], "13 and 19; 12");
+        assert_eq!(ledger.settle(at(30)), [3, 2]);
+        assert_eq!(ledger.settle(at(40)), [4, 2]);
+    }
+}

@@ -1,0 +1,104 @@
+//! What sources put into a checkpoint, and find again.
+
+use std::collections::BTreeMap;
+
+use super::journal::Facts;
+use super::ledger::{IngestTotals, UNITS};
+use super::resume::ResumePoint;
+use super::source::Source;
+use crate::checkpoint::{Participant, Restored, StateError};
+use crate::record::PartitionId;
+use crate::time::EventTime;
+
+/// What the sources of all workers had put at a cut.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct IngestState {
+    /// Where reading goes on.
+    pub points: BTreeMap<PartitionId, ResumePoint>,
+    /// Decisions about records that are read again, or later.
+    pub facts: Facts,
+    /// The last batch of the journal that `facts` contain.
+    pub journal: u64,
+    /// What was counted before the cut.
+    pub totals: IngestTotals,
+}
+
+impl IngestState {
+    /// Where to go on with `partition`, for a state cut at `cut`; `None` on a first start. A partition found
+    /// after the cut is read from its beginning.
+    pub fn point(&self, partition: PartitionId, cut: EventTime) -> Option<ResumePoint> {
+        let found = ResumePoint {
+            partition,
+            offset: None,
+            watermark: None,
+            floor: EventTime::MIN,
+            before: None,
+            lifted: true,
+        };
+        (cut > EventTime::MIN).then(|| self.points.get(&partition).copied().unwrap_or(found))
+    }
+
+    /// The state that `restored` holds, with topics numbered anew; partitions of topics for which `topic` says
+    /// nothing are dropped.
+    ///
+    /// # Errors
+    /// [`StateError`] when a piece is missing or cannot be read.
+    pub fn read(
+        restored: &Restored,
+        topic: impl Fn(u32) -> Option<u32> + Copy,
+    ) -> Result<Self, StateError> {
+        let mut state = IngestState::default();
+        let mut counts = [0u64; UNITS];
+        for share in &restored.shares {
+            let points: Vec<ResumePoint> = share.get("partitions")?.unwrap_or_default();
+            for mut point in points {
+                let Some(topic) = topic(point.partition.topic) else { continue };
+                point.partition.topic = topic;
+                state.points.insert(point.partition, point);
+            }
+            let facts: Facts = share.get("facts")?.unwrap_or_default();
+            state.facts.merge(&facts.renumbered(topic));
+            state.journal = state.journal.max(share.get("journal")?.unwrap_or_default());
+            let row: Vec<u64> = share.get("ledger")?.unwrap_or_default();
+            counts.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
+        }
+        state.totals = IngestTotals::of(&counts);
+        let points = state.points.values();
+        let known: Vec<_> = points.filter_map(|p| Some((p.partition, p.offset?))).collect();
+        known.into_iter().for_each(|(p, offset)| state.facts.forget_before(p, offset));
+        Ok(state)
+    }
+}
+
+/// Puts the state of `source` at the announced cut.
+pub(super) fn put(participant: &Participant, source: &mut Source) {
+    let Some(cut) = participant.pending() else { return };
+    let partitions = source.partitions.iter();
+    let points: Vec<_> =
+        partitions.map(|p| p.resume_point(cut, source.reader.position(p.id))).collect();
+    let control = &source.ingest.control;
+    let mut facts = control.facts.borrow_mut();
+    // What is before the resume point now is before that of every later cut.
+    for point in &points {
+        if let Some(offset) = point.offset {
+            facts.forget_before(point.partition, offset);
+        }
+    }
+    let mut own = facts.clone();
+    drop(facts);
+    let is_first = control.recovery.shard().index == 0;
+    if !is_first {
+        own.keep_only(|partition| points.iter().any(|point| point.partition == partition));
+    }
+    let mut counts = source.ledger.0.settle(cut);
+    if is_first {
+        let before = source.ingest.state.totals.row();
+        counts.iter_mut().zip(before).for_each(|(sum, count)| *sum += count);
+    }
+    participant.put(|pieces| {
+        pieces.put("partitions", &points);
+        pieces.put("facts", &own);
+        pieces.put("journal", &control.journal_mark.get());
+        pieces.put("ledger", counts.as_slice());
+    });
+}
