@@ -14,5 +14,7 @@ pub mod burst;
 pub mod sustained;
 
 mod episode;
+mod group_state;
 
 pub use episode::{Episode, is_late};
+pub(crate) use group_state::GroupState;

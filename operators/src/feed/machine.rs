@@ -4,21 +4,20 @@ use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
-use tidewatch_dataflow::alert::{IncidentId, Transition};
-use tidewatch_dataflow::config::HumanDuration;
+use tidewatch_dataflow::alert::Transition;
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::operator::{Entry, GroupId, Inbox, PaneMachine};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
-use super::{Aggregate, Detector, FeedMessage, FeedPartial, FeedSpec};
+use super::rule::{Rule, project};
+use super::statistic::WindowConsumer;
+use super::{FeedMessage, FeedPartial, FeedSpec};
 use crate::aggregate::Moments;
-use crate::detect::Episode;
-use crate::detect::anomaly::{Anomaly, AnomalyError};
-use crate::detect::burst::{Burst, BurstError};
-use crate::detect::sustained::{Sustained, SustainedError};
-use crate::window::{Firing, WindowConfig, WindowError, Windows};
+use crate::detect::anomaly::AnomalyError;
+use crate::detect::burst::BurstError;
+use crate::detect::sustained::SustainedError;
+use crate::window::{WindowError, WindowSet};
 
 /// What a feed puts out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -27,24 +26,6 @@ pub enum FeedOutput {
     Point(MetricPoint),
     /// An incident opened or ended.
     Transition(Transition),
-}
-
-/// One window of one statistic.
-struct WindowConsumer {
-    measurement: Arc<str>,
-    /// `10s`, or `5m/10s` when it slides.
-    label: String,
-    aggregates: Vec<(Aggregate, Arc<str>)>,
-    windows: Windows<Moments>,
-    /// For each group the labels of its points, made at its first firing.
-    labels: Vec<Option<Arc<Labels>>>,
-}
-
-enum RuleMachine {
-    /// With the index of its condition among those of the feed.
-    Sustained(usize, Sustained),
-    Burst(Burst),
-    Anomaly(Anomaly),
 }
 
 /// Why a feed cannot be.
@@ -64,25 +45,19 @@ pub enum FeedError {
     Anomaly(#[from] AnomalyError),
 }
 
-/// Drives every consumer of one feed.
+/// Drives every consumer of one feed. All windows share one tree of partial aggregates.
 pub struct FeedMachine {
-    spec: Arc<FeedSpec>,
-    complete_from: EventTime,
-    windows: Vec<WindowConsumer>,
-    rules: Vec<RuleMachine>,
-    groups: Vec<Labels>,
-    by_labels: FxHashMap<Labels, GroupId>,
+    pub(super) spec: Arc<FeedSpec>,
+    pub(super) windows: WindowSet<Moments>,
+    /// One for each window, in the same order.
+    pub(super) consumers: Vec<WindowConsumer>,
+    /// Every sample of this time or later is in the windows' panes, as far as any window needs it.
+    pub(super) columns_from: EventTime,
+    /// One for each rule of the specification, in the same order.
+    pub(super) rules: Vec<Rule>,
+    pub(super) groups: Vec<Labels>,
+    pub(super) by_labels: FxHashMap<Labels, GroupId>,
     by_slot: FxHashMap<(u32, u32), GroupId>,
-}
-
-/// The name of a window in labels: its size, and its slide where that differs.
-fn window_label(config: &WindowConfig) -> String {
-    let size = HumanDuration::from(config.size);
-    if config.slide == config.size {
-        size.to_string()
-    } else {
-        format!("{size}/{}", HumanDuration::from(config.slide))
-    }
 }
 
 impl FeedMachine {
@@ -93,38 +68,21 @@ impl FeedMachine {
     /// # Errors
     /// [`FeedError`] when a window or detector makes no sense over the feed's panes.
     pub fn try_new(spec: Arc<FeedSpec>, complete_from: EventTime) -> Result<Self, FeedError> {
-        let mut windows = Vec::new();
+        let (mut plans, mut consumers) = (Vec::new(), Vec::new());
         for statistic in &spec.statistics {
             for config in &statistic.windows {
-                windows.push(WindowConsumer {
-                    measurement: Arc::clone(&statistic.name),
-                    label: window_label(config),
-                    aggregates: statistic
-                        .aggregates
-                        .iter()
-                        .map(|a| (*a, Arc::from(a.as_str())))
-                        .collect(),
-                    windows: Windows::new(config.plan(spec.pane)?),
-                    labels: Vec::new(),
-                });
+                plans.push(config.plan(spec.pane)?);
+                consumers.push(WindowConsumer::new(statistic, config, complete_from));
             }
         }
         let mut conditions = 0..;
-        let mut rules = Vec::new();
-        for rule in &spec.rules {
-            rules.push(match &rule.detector {
-                Detector::Sustained(config) => RuleMachine::Sustained(
-                    conditions.next().unwrap_or_default(),
-                    Sustained::try_new(*config)?,
-                ),
-                Detector::Burst(config) => RuleMachine::Burst(Burst::try_new(*config)?),
-                Detector::Anomaly(config) => RuleMachine::Anomaly(Anomaly::try_new(*config)?),
-            });
-        }
+        let rules = spec.rules.iter().map(|rule| Rule::try_new(rule, &mut conditions));
+        let rules = rules.collect::<Result<_, _>>()?;
         Ok(FeedMachine {
             spec,
-            complete_from,
-            windows,
+            windows: WindowSet::new(plans),
+            consumers,
+            columns_from: complete_from,
             rules,
             groups: Vec::new(),
             by_labels: FxHashMap::default(),
@@ -158,19 +116,19 @@ impl FeedMachine {
             }
         }
     }
-}
 
-/// The entries of a pane with only the part that one consumer wants.
-fn project<P>(
-    entries: &[Entry<FeedPartial>],
-    mut part: impl FnMut(&Entry<FeedPartial>) -> Option<P>,
-) -> Vec<Entry<P>> {
-    let projected = entries.iter().filter_map(|entry| {
-        let partial = part(entry)?;
-        let (group, event_pane, order) = (entry.group, entry.event_pane, entry.order);
-        Some(Entry { group, event_pane, order, partial })
-    });
-    projected.collect()
+    /// The openings of all incidents that are open, as they were told, in order. After a restore they are
+    /// what the collection of active incidents begins with.
+    pub fn open_openings(&self) -> Vec<Transition> {
+        let mut openings = Vec::new();
+        for (spec, rule) in self.spec.rules.iter().zip(&self.rules) {
+            openings.extend(rule.open.iter().filter_map(|(group, opening)| {
+                Some(opening.transition(&spec.name, self.groups.get(group.0 as usize)?))
+            }));
+        }
+        openings.sort();
+        openings
+    }
 }
 
 impl PaneMachine for FeedMachine {
@@ -187,96 +145,24 @@ impl PaneMachine for FeedMachine {
         entries: &mut Vec<Entry<FeedPartial>>,
         out: &mut Vec<FeedOutput>,
     ) {
-        for consumer in &mut self.windows {
+        let (groups, consumers) = (&self.groups, &mut self.consumers);
+        if !consumers.is_empty() {
             let mut moments = project(entries, |e| Some(e.partial.moments));
-            let mut firings = Vec::new();
-            consumer.windows.apply(pane, &mut moments, &mut firings);
-            firings.retain(|firing| firing.window.start >= self.complete_from);
-            out.extend(firings.into_iter().filter_map(|f| consumer.point(&self.groups, f)));
-        }
-        for (rule, machine) in self.spec.rules.iter().zip(&mut self.rules) {
-            let mut episodes = Vec::new();
-            // A detector decides once: corrections are late for it.
-            let on_time = |e: &&Entry<FeedPartial>| e.event_pane == pane;
-            match machine {
-                RuleMachine::Sustained(index, machine) => {
-                    let part =
-                        |e: &Entry<FeedPartial>| e.partial.conditions.get(*index).cloned()?;
-                    machine.apply(pane, &mut project(entries, part), &mut episodes);
-                }
-                RuleMachine::Burst(machine) => {
-                    let part = |e: &Entry<FeedPartial>| {
-                        Some(e).filter(on_time).map(|e| e.partial.moments.count)
-                    };
-                    machine.apply(pane, &mut project(entries, part), &mut episodes);
-                }
-                RuleMachine::Anomaly(machine) => {
-                    let part =
-                        |e: &Entry<FeedPartial>| Some(e).filter(on_time).map(|e| e.partial.moments);
-                    machine.apply(pane, &mut project(entries, part), &mut episodes);
-                }
-            }
-            let transitions = episodes.into_iter().filter_map(|episode: Episode| {
-                let group = self.groups.get(episode.group.0 as usize)?;
-                Some(FeedOutput::Transition(Transition {
-                    decided_at: episode.decided_at,
-                    incident: IncidentId::new(&rule.name, group, episode.started_at),
-                    sequence: episode.sequence,
-                    kind: episode.kind,
-                    rule: rule.name.clone(),
-                    group: group.clone(),
-                    severity: rule.severity,
-                    started_at: episode.started_at,
-                    at: episode.at,
-                    value: episode.value,
-                    summary: rule.summary.clone(),
-                }))
+            self.windows.apply(pane, &mut moments, |window, firing| {
+                let consumer = consumers.get_mut(window);
+                let point = consumer.and_then(|consumer| consumer.point(groups, firing));
+                out.extend(point.map(FeedOutput::Point));
             });
-            out.extend(transitions);
         }
+        let mut told = Vec::new();
+        for (spec, rule) in self.spec.rules.iter().zip(&mut self.rules) {
+            rule.apply(spec, groups, pane, entries, &mut told);
+        }
+        out.extend(told.into_iter().map(FeedOutput::Transition));
     }
 
     fn next_due(&self) -> Option<Pane> {
-        let windows = self.windows.iter().filter_map(|c| c.windows.next_due());
-        let rules = self.rules.iter().filter_map(|rule| match rule {
-            RuleMachine::Sustained(_, machine) => machine.next_due(),
-            RuleMachine::Burst(machine) => machine.next_due(),
-            RuleMachine::Anomaly(machine) => machine.next_due(),
-        });
-        windows.chain(rules).min()
-    }
-}
-
-impl WindowConsumer {
-    fn point(&mut self, groups: &[Labels], firing: Firing<Moments>) -> Option<FeedOutput> {
-        let at = firing.group.0 as usize;
-        if self.labels.len() <= at {
-            self.labels.resize(at + 1, None);
-        }
-        let entry = self.labels.get_mut(at)?;
-        if entry.is_none() {
-            let group = groups.get(at)?;
-            let window = std::iter::once(("window", self.label.as_str()));
-            *entry = Some(Arc::new(Labels::from_pairs(group.iter().chain(window))));
-        }
-        let labels = entry.clone()?;
-        let value = firing.value;
-        let fields: SmallVec<_> = self
-            .aggregates
-            .iter()
-            .map(|(aggregate, name)| {
-                let number = match aggregate {
-                    Aggregate::Count => value.count as f64,
-                    Aggregate::Sum => value.sum,
-                    Aggregate::Mean => value.mean(),
-                    Aggregate::Min => value.min,
-                    Aggregate::Max => value.max,
-                    Aggregate::Stddev => value.stddev(),
-                };
-                (Arc::clone(name), number)
-            })
-            .collect();
-        let (measurement, time) = (Arc::clone(&self.measurement), firing.window.end);
-        Some(FeedOutput::Point(MetricPoint { measurement, labels, time, fields }))
+        let rules = self.rules.iter().filter_map(Rule::next_due);
+        self.windows.next_due().into_iter().chain(rules).min()
     }
 }

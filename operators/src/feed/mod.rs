@@ -20,14 +20,18 @@
 //!
 //! # State
 //! Rows: what is open ahead of the frontier, bounded by the source's throttle. Slots: one label set for
-//! each group and feed on each worker that reads it, bounded by the series limit.
+//! each group and feed on each worker that reads it, bounded by the series limit. The machine's windows share
+//! one tree of partial aggregates; how its state gets into checkpoints and back is told in `state/mod.rs`.
 
 mod fold;
 mod machine;
 mod message;
 mod plan;
+mod rule;
 mod shell;
 mod spec;
+mod state;
+mod statistic;
 
 pub use fold::{FeedCounters, Fold, LatePoint};
 pub use machine::{FeedError, FeedMachine, FeedOutput};
@@ -35,3 +39,4 @@ pub use message::{FeedMessage, FeedPartial};
 pub use plan::Plans;
 pub use shell::{Folded, detect, fold};
 pub use spec::{Aggregate, Detector, FeedSpec, RuleSpec, Selector, StatisticSpec};
+pub use state::{ConsumerReport, OnChange, Outcome, ResetReason, RestoreReport};

@@ -3,9 +3,10 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tidewatch_dataflow::checkpoint::Participant;
 use tidewatch_dataflow::dead_letter::{DeadLetter, Reason};
 use tidewatch_dataflow::ingest::{OpenPoints, PointBatch};
-use tidewatch_dataflow::operator::{StopFlag, apply_panes};
+use tidewatch_dataflow::operator::{StopFlag, apply_panes_checkpointed};
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::{EventTime, PaneSize};
 use timely::dataflow::StreamVec;
@@ -111,15 +112,18 @@ fn dead_letter(late: LatePoint) -> DeadLetter {
     }
 }
 
-/// Exchanges the messages of one feed to the workers that own the groups, and drives its machine there.
+/// Exchanges the messages of one feed to the workers that own the groups, and drives its machine there. The
+/// machine has been restored already; `participant` puts its state into every checkpoint.
 pub fn detect<'scope>(
     messages: StreamVec<'scope, EventTime, FeedMessage>,
     name: &str,
     machine: FeedMachine,
+    participant: Participant,
     stop: StopFlag,
 ) -> StreamVec<'scope, EventTime, FeedOutput> {
     let pact = Exchange::new(FeedMessage::bucket);
-    apply_panes(messages, pact, name, stop, machine, |_stamp, message, inbox, machine| {
+    let admit = |_stamp, message, inbox: &mut _, machine: &mut FeedMachine| {
         machine.receive(message, inbox);
-    })
+    };
+    apply_panes_checkpointed(messages, pact, name, stop, machine, participant, admit)
 }

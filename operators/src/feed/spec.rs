@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use tidewatch_dataflow::alert::Severity;
+use tidewatch_dataflow::config::HumanDuration;
 use tidewatch_dataflow::series::Series;
 use tidewatch_dataflow::time::{Pane, PaneSize};
 
+use super::state::samples_hash;
 use crate::detect::anomaly::AnomalyConfig;
 use crate::detect::burst::BurstConfig;
 use crate::detect::sustained::SustainedConfig;
@@ -26,6 +28,14 @@ pub struct Selector {
 }
 
 impl Selector {
+    /// The selector with everything whose order means nothing in order.
+    fn canonical(mut self) -> Self {
+        self.group_by.sort();
+        self.filters.iter_mut().for_each(|(_, values)| values.sort());
+        self.filters.sort();
+        self
+    }
+
     /// Whether the samples of `series` in the selector's field belong to it.
     pub fn matches(&self, series: &Series) -> bool {
         series.measurement == self.measurement
@@ -132,6 +142,14 @@ impl FeedSpec {
         feeds
     }
 
+    /// The feed's name in state and logs: `cpu.usage_active/10s#` and a hash of selector and pane. The same in
+    /// every run and build; no two feeds of [`FeedSpec::shared`] have the same.
+    pub fn key(&self) -> String {
+        let Selector { measurement, field, .. } = &self.selector;
+        let pane = HumanDuration::from(self.pane.duration());
+        format!("{measurement}.{field}/{pane}#{:016x}", samples_hash(self))
+    }
+
     /// Whether a sample of `event_pane`, admitted in `admission_pane`, is too late for everything: no
     /// window that holds it still accepts corrections. Detectors never do.
     pub(super) fn is_too_late(&self, event_pane: Pane, admission_pane: Pane) -> bool {
@@ -145,6 +163,7 @@ impl FeedSpec {
 
 /// The feed of `selector` and `pane`, made when it is not there.
 fn feed_of(feeds: &mut Vec<FeedSpec>, selector: Selector, pane: PaneSize) -> &mut FeedSpec {
+    let selector = selector.canonical();
     let known = feeds.iter().position(|f| f.selector == selector && f.pane == pane);
     let at = known.unwrap_or(feeds.len());
     if known.is_none() {

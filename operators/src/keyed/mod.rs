@@ -29,7 +29,7 @@
 //! of keys without state are given to new keys.
 //!
 //! # Output time
-//! The end of the admission pane; inside a pane in order of keys on each worker.
+//! The last instant of the admission pane; inside a pane in order of keys on each worker.
 
 mod anomaly;
 mod burst;

@@ -13,17 +13,22 @@ use crate::aggregate::Monoid;
 #[derive(Clone, Debug)]
 pub(super) struct Column<P> {
     rows: Vec<(GroupId, P)>,
+    /// Set by the tree: greater than that of every column that changed earlier.
+    pub(super) stamp: u64,
 }
 
 impl<P> Default for Column<P> {
     fn default() -> Self {
-        Column { rows: Vec::new() }
+        Column { rows: Vec::new(), stamp: 0 }
     }
 }
 
 impl<P: Monoid> Column<P> {
     /// The column of `rows` in any order; of rows of one group the later are merged into the first.
     pub(super) fn from_rows(mut rows: Vec<(GroupId, P)>) -> Self {
+        if rows.is_sorted_by(|(a, _), (b, _)| a < b) {
+            return Column { rows, stamp: 0 };
+        }
         rows.sort_by_key(|(group, _)| *group);
         let mut column = Column::default();
         for (group, partial) in rows {
@@ -74,7 +79,7 @@ impl<P: Monoid> Column<P> {
         }
         rows.extend_from_slice(left);
         rows.extend_from_slice(right);
-        Column { rows }
+        Column { rows, stamp: 0 }
     }
 }
 

@@ -165,6 +165,11 @@ impl WindowPlan {
         self.slide
     }
 
+    /// How many panes a window and its allowed lateness span: the most that are kept.
+    pub(super) fn span_panes(&self) -> u64 {
+        self.size.saturating_add(self.late)
+    }
+
     /// How long after its end a window can be corrected, rounded up to panes.
     pub fn lateness(&self) -> Duration {
         Duration::from_millis(self.late.saturating_mul(self.pane.as_millis()))

@@ -25,11 +25,13 @@
 //! Per pane inside some window or its allowed lateness, one partial aggregate for each group that has
 //! samples there, and at most as many again for the nodes of the merge tree: at most
 //! `2 * (size + allowed_lateness) / pane` partial aggregates per active group, nothing for silent ones.
+//! Several windows over the same samples share all of it: the one that reaches back furthest decides.
 
 mod column;
 mod config;
 mod firing;
 mod machine;
+mod set;
 mod tree;
 
 #[cfg(test)]
@@ -38,3 +40,4 @@ mod tests;
 pub use config::{WINDOW_PANES_MAX, WindowConfig, WindowError, WindowPlan};
 pub use firing::{Firing, Timing};
 pub use machine::{Windows, WindowsState};
+pub(crate) use set::WindowSet;

@@ -78,6 +78,27 @@ proptest! {
     }
 
     #[test]
+    fn differential_windows_that_share_panes_fire_as_each_alone(
+        configs in prop::collection::vec(configs(), 1..4), mut admitted in admitted(),
+    ) {
+        admitted.sort_by_key(|(pane, e)| (*pane, e.group, e.event_pane, e.order));
+        admitted.dedup_by_key(|(pane, e)| (*pane, e.group, e.event_pane, e.order));
+        let plans: Vec<_> = configs.iter().map(|c| c.plan(pane_size()).unwrap()).collect();
+        let mut inbox = Inbox::default();
+        admitted.iter().cloned().for_each(|(pane, entry)| inbox.admit(pane, entry));
+        let mut set = WindowSet::new(plans.clone());
+        let mut fired = vec![Vec::new(); plans.len()];
+        while let Some(pane) = inbox.first().into_iter().chain(set.next_due()).min() {
+            set.apply(pane, &mut inbox.take(pane), |window, firing| fired[window].push(firing));
+        }
+        for (plan, fired) in plans.into_iter().zip(fired) {
+            let alone = drive(&mut Windows::new(plan), admitted.clone());
+            prop_assert_eq!(&fired, &alone);
+            prop_assert_eq!(bits(fired), bits(alone));
+        }
+    }
+
+    #[test]
     fn restores_between_any_two_panes(config in configs(), admitted in admitted(), cut in 0..90u64) {
         let plan = config.plan(pane_size()).unwrap();
         let straight = drive(&mut Windows::new(plan), admitted.clone());

@@ -32,6 +32,8 @@ type Node = (u32, u64);
 pub(super) struct Tree<P> {
     /// By level, then by index. Level 0 is the truth; all above can be dropped and computed again.
     levels: Vec<BTreeMap<u64, Column<P>>>,
+    /// How often a pane has changed.
+    changes: u64,
 }
 
 /// The nodes that tile the panes `[from, to)`, from left to right.
@@ -50,7 +52,7 @@ impl<P: Monoid> Tree<P> {
     /// An empty tree for stretches of at most `panes` panes.
     pub(super) fn new(panes: u64) -> Self {
         let levels = panes.max(1).ilog2() + 1;
-        Tree { levels: (0..levels).map(|_| BTreeMap::new()).collect() }
+        Tree { levels: (0..levels).map(|_| BTreeMap::new()).collect(), changes: 0 }
     }
 
     fn node(&self, (level, index): Node) -> Option<&Column<P>> {
@@ -63,15 +65,16 @@ impl<P: Monoid> Tree<P> {
             return;
         }
         let Some((panes, above)) = self.levels.split_first_mut() else { return };
-        match panes.entry(pane) {
-            Entry::Vacant(place) => {
-                place.insert(column);
+        let held = match panes.entry(pane) {
+            Entry::Vacant(place) => place.insert(column),
+            Entry::Occupied(held) => {
+                let held = held.into_mut();
+                *held = held.joined(&column);
+                held
             }
-            Entry::Occupied(mut held) => {
-                let joined = held.get().joined(&column);
-                held.insert(joined);
-            }
-        }
+        };
+        self.changes += 1;
+        held.stamp = self.changes;
         for (nodes, level) in above.iter_mut().zip(1..) {
             nodes.remove(&(pane >> level));
         }

@@ -10,7 +10,7 @@ use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 use super::model::Level;
 use super::{AnomalyConfig, AnomalyError, Direction};
 use crate::aggregate::{Moments, Monoid as _};
-use crate::detect::Episode;
+use crate::detect::{Episode, GroupState};
 use crate::group::{Groups, LiveGroups, Timers};
 
 /// What is kept of one group.
@@ -40,11 +40,40 @@ struct Run {
 /// What the module promises for one group, and for a run.
 const _: () = assert!(size_of::<Option<State>>() <= 88 && size_of::<Run>() <= 88);
 
-/// The state of [`Anomaly`] between two panes: what a checkpoint holds. Opaque but for its size.
+/// The state of one group, opaque.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupSnapshot(State);
+
+/// The state of [`Anomaly`] between two panes: what a checkpoint holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct AnomalyState {
-    groups: Vec<(GroupId, State)>,
-    late: u64,
+    /// Groups heard of, in order.
+    pub groups: Vec<(GroupId, GroupSnapshot)>,
+    /// Late entries left out so far.
+    pub late: u64,
+}
+
+impl GroupState for GroupSnapshot {
+    fn is_sound(&self, _size: PaneSize, cut: Pane) -> bool {
+        let State { usual, last, value, run, timer } = &self.0;
+        let is_sound_run = |run: &Run| {
+            let watched = run.watched_since;
+            let in_order = watched.is_none_or(|first| run.since <= first && first <= *last);
+            let opened = !run.is_open || watched.is_some();
+            in_order && opened && run.since <= *last && run.fresh.is_sound(*last)
+        };
+        let is_sound = *last < cut && *timer >= cut && value.is_finite() && usual.is_sound(*last);
+        is_sound && run.as_deref().is_none_or(is_sound_run)
+    }
+
+    fn open_since(&self, size: PaneSize) -> Option<EventTime> {
+        let run = self.0.run.as_ref().filter(|run| run.is_open)?;
+        Some(size.start(run.watched_since?))
+    }
+
+    fn look_at(&mut self, cut: Pane) {
+        self.0.timer = cut;
+    }
 }
 
 /// Watches the means of all groups. See [`crate::detect::anomaly`].
@@ -77,9 +106,14 @@ impl Anomaly {
         self.late
     }
 
+    /// [`AnomalyState::groups`] as [`Anomaly::snapshot`] says them, to be written without a copy.
+    pub(crate) fn groups(&self) -> impl Serialize + '_ {
+        self.groups.iter().collect::<Vec<_>>()
+    }
+
     /// The state after the pane applied last.
     pub fn snapshot(&self) -> AnomalyState {
-        let groups = self.groups.iter().map(|(group, state)| (group, state.clone()));
+        let groups = self.groups.iter().map(|(group, state)| (group, GroupSnapshot(state.clone())));
         AnomalyState { groups: groups.collect(), late: self.late }
     }
 
@@ -90,7 +124,7 @@ impl Anomaly {
     pub fn restore(config: AnomalyConfig, state: AnomalyState) -> Result<Self, AnomalyError> {
         let mut anomaly = Anomaly::try_new(config)?;
         anomaly.late = state.late;
-        for (group, state) in state.groups {
+        for (group, GroupSnapshot(state)) in state.groups {
             anomaly.timers.arm(state.timer, group);
             *anomaly.groups.slot(group) = Some(state);
         }

@@ -45,7 +45,7 @@
 //! 88 bytes for each group, 88 more while it is not usual; forgotten after four half-lives without samples.
 //!
 //! # Output time
-//! At the end of the admission pane.
+//! With the end of the admission pane.
 
 mod config;
 mod machine;
@@ -55,4 +55,4 @@ mod model;
 mod tests;
 
 pub use config::{AnomalyConfig, AnomalyError, Direction};
-pub use machine::{Anomaly, AnomalyState};
+pub use machine::{Anomaly, AnomalyState, GroupSnapshot};

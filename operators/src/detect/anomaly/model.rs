@@ -27,6 +27,18 @@ pub(super) struct Level {
 }
 
 impl Level {
+    /// Whether it can be made of panes up to `last`.
+    pub(super) fn is_sound(&self, last: Pane) -> bool {
+        let numbers = [self.mean, self.squares, self.weight];
+        let span = last.0.saturating_sub(self.since.0).saturating_add(1);
+        numbers.iter().all(|x| x.is_finite())
+            && self.squares >= 0.0
+            && self.weight >= 1.0
+            && self.since <= self.learned
+            && self.learned <= last
+            && (1..=span).contains(&self.panes)
+    }
+
     /// A level of one pane.
     pub(super) fn beginning(pane: Pane, x: f64) -> Self {
         Level { mean: x, squares: 0.0, weight: 1.0, since: pane, learned: pane, panes: 1 }

@@ -38,7 +38,31 @@ pub(super) struct History {
     pub(super) open: Option<Open>,
 }
 
+/// No pane counts more, so that no sum over a window and its baseline can overflow.
+const EVENTS_MAX: u64 = u64::MAX >> 20;
+
+/// The sum of `counts`, unless one of them is out of bounds.
+fn sum(mut counts: impl Iterator<Item = u64>) -> Option<u64> {
+    counts.try_fold(0u64, |sum, count| sum.checked_add(count).filter(|_| count <= EVENTS_MAX))
+}
+
 impl History {
+    /// Whether it can be the history of a group when everything before pane `cut` is applied.
+    pub(super) fn is_sound(&self, cut: Pane) -> bool {
+        let in_order = self.window.iter().is_sorted_by(|a, b| a.0 < b.0);
+        let cleared = self.open.iter().flat_map(|open| &open.cleared);
+        let panes = self.window.iter().chain(cleared.clone()).map(|(pane, _)| *pane);
+        let mut panes = panes.chain([self.learn_from]);
+        let clear_since = self.open.as_ref().and_then(|open| open.clear_since);
+        in_order
+            && panes.all(|pane| pane < cut)
+            && clear_since.is_none_or(|since| since < cut)
+            && self.learned <= cut.0
+            && sum(self.window.iter().map(|(_, count)| *count)) == Some(self.count)
+            && sum(self.past.iter().map(|(_, count)| *count)) == Some(self.past_sum)
+            && sum(cleared.map(|(_, count)| *count)).is_some()
+    }
+
     /// A group whose first event falls into `pane`: nothing of it is known before.
     pub(super) fn beginning(pane: Pane) -> Self {
         History {
@@ -95,8 +119,7 @@ impl History {
 
     /// Counts `events` in `pane`, to which it has been advanced.
     pub(super) fn add(&mut self, pane: Pane, events: u64) {
-        // Bounded so that no sum over a window and its baseline can overflow.
-        let events = events.min(u64::MAX >> 20);
+        let events = events.min(EVENTS_MAX);
         self.window.push_back((pane, events));
         self.count += events;
     }

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflow::alert::{EndReason, Reading, TransitionKind};
 use tidewatch_dataflow::operator::{Entry, GroupId, PaneMachine};
-use tidewatch_dataflow::time::{Pane, PaneSize};
+use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
 use super::config::Plan;
 use super::history::History;
 use super::{BurstConfig, BurstError};
-use crate::detect::Episode;
+use crate::detect::{Episode, GroupState};
 use crate::group::{Groups, LiveGroups, Timers};
 
 /// What the module promises for one group, beside its panes.
@@ -19,6 +19,20 @@ const _: () = assert!(size_of::<Option<History>>() <= 160);
 /// The state of one group, opaque.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSnapshot(History);
+
+impl GroupState for GroupSnapshot {
+    fn is_sound(&self, _size: PaneSize, cut: Pane) -> bool {
+        self.0.is_sound(cut)
+    }
+
+    fn open_since(&self, _size: PaneSize) -> Option<EventTime> {
+        Some(self.0.open.as_ref()?.started_at)
+    }
+
+    fn look_at(&mut self, _cut: Pane) {
+        // While a burst is open every pane is judged anyway.
+    }
+}
 
 /// The state of [`Burst`] between two panes: what a checkpoint holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -68,6 +82,11 @@ impl Burst {
     /// How many late entries were left out: none if the sender asks [`crate::detect::is_late`] first.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    /// [`BurstState::groups`] as [`Burst::snapshot`] says them, to be written without a copy.
+    pub(crate) fn groups(&self) -> impl Serialize + '_ {
+        self.groups.iter().collect::<Vec<_>>()
     }
 
     /// The state after the pane applied last.

@@ -10,7 +10,7 @@ use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
 use super::partial::{Instant, merge_instants};
 use super::{Class, ConditionPartial, SustainedConfig, SustainedError};
-use crate::detect::Episode;
+use crate::detect::{Episode, GroupState};
 use crate::group::{Groups, LiveGroups, Timers};
 
 /// Where a group is.
@@ -39,6 +39,29 @@ const _: () = assert!(size_of::<Option<State>>() <= 64);
 /// The state of one group, opaque.
 #[derive(Copy, Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupSnapshot(State);
+
+impl GroupState for GroupSnapshot {
+    fn is_sound(&self, size: PaneSize, cut: Pane) -> bool {
+        let State { phase, last, value, timer } = self.0;
+        let (began, clear) = match phase {
+            Phase::Holding { since } => (since, None),
+            Phase::Open { started_at, clear_since } => (started_at, clear_since),
+        };
+        let in_order = began <= last && clear.is_none_or(|since| began <= since && since <= last);
+        in_order && last < size.start(cut) && value.is_finite() && timer >= cut
+    }
+
+    fn open_since(&self, _size: PaneSize) -> Option<EventTime> {
+        match self.0.phase {
+            Phase::Open { started_at, .. } => Some(started_at),
+            Phase::Holding { .. } => None,
+        }
+    }
+
+    fn look_at(&mut self, cut: Pane) {
+        self.0.timer = cut;
+    }
+}
 
 /// The state of [`Sustained`] between two panes: what a checkpoint holds.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -81,6 +104,11 @@ impl Sustained {
     /// How many late entries were left out: none if the sender asks [`crate::detect::is_late`] first.
     pub fn late(&self) -> u64 {
         self.late
+    }
+
+    /// [`SustainedState::groups`] as [`Sustained::snapshot`] says them, to be written without a copy.
+    pub(crate) fn groups(&self) -> impl Serialize + '_ {
+        self.groups.iter().collect::<Vec<_>>()
     }
 
     /// The state after the pane applied last.

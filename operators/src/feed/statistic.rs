@@ -1,0 +1,97 @@
+//! Writing firings of windows as points.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+use tidewatch_dataflow::config::HumanDuration;
+use tidewatch_dataflow::metric::MetricPoint;
+use tidewatch_dataflow::series::Labels;
+use tidewatch_dataflow::time::EventTime;
+
+use super::{Aggregate, StatisticSpec};
+use crate::aggregate::Moments;
+use crate::window::{Firing, WindowConfig};
+
+/// One window of one statistic.
+pub(super) struct WindowConsumer {
+    measurement: Arc<str>,
+    /// `10s`, or `5m/10s` when it slides.
+    label: String,
+    aggregates: Vec<(Aggregate, Arc<str>)>,
+    /// Windows that begin before are computed and not put out.
+    pub(super) complete_from: EventTime,
+    /// For each group the labels of its points, made at its first firing.
+    labels: Vec<Option<Arc<Labels>>>,
+}
+
+/// The name of a window in labels: its size, and its slide where that differs.
+fn window_label(config: &WindowConfig) -> String {
+    let size = HumanDuration::from(config.size);
+    if config.slide == config.size {
+        size.to_string()
+    } else {
+        format!("{size}/{}", HumanDuration::from(config.slide))
+    }
+}
+
+impl WindowConsumer {
+    pub(super) fn new(
+        statistic: &StatisticSpec,
+        config: &WindowConfig,
+        complete_from: EventTime,
+    ) -> Self {
+        let aggregates = statistic.aggregates.iter().map(|a| (*a, Arc::from(a.as_str())));
+        WindowConsumer {
+            measurement: Arc::clone(&statistic.name),
+            label: window_label(config),
+            aggregates: aggregates.collect(),
+            complete_from,
+            labels: Vec::new(),
+        }
+    }
+
+    /// What it is called in state and reports: `cpu/5m/10s`.
+    pub(super) fn name(&self) -> String {
+        format!("{}/{}", self.measurement, self.label)
+    }
+
+    /// The point that `firing` makes, unless the window is not complete.
+    pub(super) fn point(
+        &mut self,
+        groups: &[Labels],
+        firing: Firing<Moments>,
+    ) -> Option<MetricPoint> {
+        if firing.window.start < self.complete_from {
+            return None;
+        }
+        let at = firing.group.0 as usize;
+        if self.labels.len() <= at {
+            self.labels.resize(at + 1, None);
+        }
+        let entry = self.labels.get_mut(at)?;
+        if entry.is_none() {
+            let group = groups.get(at)?;
+            let window = std::iter::once(("window", self.label.as_str()));
+            *entry = Some(Arc::new(Labels::from_pairs(group.iter().chain(window))));
+        }
+        let labels = entry.clone()?;
+        let value = firing.value;
+        let fields: SmallVec<_> = self
+            .aggregates
+            .iter()
+            .map(|(aggregate, name)| {
+                let number = match aggregate {
+                    Aggregate::Count => value.count as f64,
+                    Aggregate::Sum => value.sum,
+                    Aggregate::Mean => value.mean(),
+                    Aggregate::Min => value.min,
+                    Aggregate::Max => value.max,
+                    Aggregate::Stddev => value.stddev(),
+                };
+                (Arc::clone(name), number)
+            })
+            .collect();
+        let (measurement, time) = (Arc::clone(&self.measurement), firing.window.end);
+        Some(MetricPoint { measurement, labels, time, fields })
+    }
+}
