@@ -6,4 +6,6 @@ pub mod codec;
 pub mod delivery;
 mod http;
 pub mod kafka;
+pub mod outbox;
 pub mod sinks;
+pub mod state;

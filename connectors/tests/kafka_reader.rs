@@ -16,12 +16,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use kafka_util::{
-    LIMIT, at, budget, cluster, fill, open, poll, read_count, read_to_end, texts, write,
+    LIMIT, at, budget, cluster, fill, open, poll, read_count, read_to_end, texts, until_error,
+    write,
 };
 use proptest::prelude::*;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use tidewatch_connectors::kafka::producer::{Message, Producer};
-use tidewatch_connectors::kafka::{KafkaConfig, KafkaReader, Start};
+use tidewatch_connectors::kafka::{
+    Assigned, KafkaConfig, KafkaReader, OnRetention, PartitionFault, SeenRecord, Start,
+};
 use tidewatch_dataflow::record::{RecordTime, Topics};
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::source::{Poll, SourceReader};
@@ -105,12 +108,27 @@ fn an_outage_is_not_taken_for_the_end() {
     let topics = Topics::new(["t"]);
     let mut reader = open(&config, &topics, &[(at(0, 0), Start::Earliest)]);
     assert_eq!(texts(&read_to_end(&mut reader, at(0, 0))), ["a"]);
+    assert!(is_heard(&mut reader, true));
     mock.broker_down(1).unwrap();
     until(&mut reader, Poll::Pending);
+    assert!(is_heard(&mut reader, false));
+    let health = reader.health().snapshot();
+    assert!(health.problems()[0].contains("no broker can be reached"), "{health:?}");
     mock.broker_up(1).unwrap();
     until(&mut reader, Poll::AtEnd);
+    assert!(is_heard(&mut reader, true));
     write(&config, "t", &["b"]);
     assert_eq!(texts(&read_count(&mut reader, at(0, 0), 1)), ["b"]);
+}
+
+/// Polls partition 0 until the client's health is `ready`.
+fn is_heard(reader: &mut KafkaReader, ready: bool) -> bool {
+    let deadline = Instant::now() + LIMIT;
+    while reader.health().snapshot().is_ready() != ready && Instant::now() < deadline {
+        poll(reader, at(0, 0), 10, &mut Vec::new());
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    reader.health().snapshot().is_ready() == ready
 }
 
 /// Polls partition 0 until the answer is `wanted`.
@@ -196,26 +214,72 @@ fn what_is_written_right_after_opening_at_the_end_is_read() {
 }
 
 #[test]
-fn an_offset_that_is_gone_stops_that_partition_only_and_says_so() {
+fn a_log_that_is_too_short_stops_that_partition_only_and_says_so() {
     let (_mock, config) = cluster(&[("t", 2)]);
     fill(&config, "t", &BTreeMap::from([(0, 3), (1, 3)]));
     let topics = Topics::new(["t"]);
     let mut reader =
         open(&config, &topics, &[(at(0, 0), Start::Offset(99)), (at(0, 1), Start::Earliest)]);
-    let deadline = Instant::now() + LIMIT;
-    let error = loop {
-        match reader.poll(at(0, 0), budget(10), &mut |_| panic!("there is no such record")) {
-            Err(error) => break error,
-            Ok(poll) => assert_eq!(poll, Poll::Pending),
-        }
-        assert!(Instant::now() < deadline);
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let error = until_error(&mut reader, at(0, 0));
     let ConnectorError::Refused { endpoint, reason } = &error else { panic!("{error:?}") };
     assert!(endpoint.contains("t/0"), "{endpoint}");
-    assert!(reason.contains("earliest"), "no remedy in: {reason}");
+    for part in ["offset 99", "ends at 3", "topic was recreated", "`store`"] {
+        assert!(reason.contains(part), "no {part} in: {reason}");
+    }
     assert!(reader.poll(at(0, 0), budget(10), &mut |_| {}).is_err(), "it must be told again");
+    let fault = reader.fault(at(0, 0)).unwrap();
+    assert_eq!(fault, PartitionFault::Shorter { wanted: 99, end: 3 });
+    let health = reader.health().snapshot();
+    assert!(health.stopped.len() == 1 && health.stopped[0].contains("t/0"), "{health:?}");
+    assert!(!health.is_ready());
     assert_eq!(read_to_end(&mut reader, at(0, 1)).len(), 3);
+
+    reader.restart(at(0, 0), Some(1)).unwrap();
+    assert_eq!(texts(&read_to_end(&mut reader, at(0, 0))), ["0/1", "0/2"]);
+    assert_eq!((reader.fault(at(0, 0)), reader.health().snapshot().stopped.len()), (None, 0));
+}
+
+#[test]
+fn the_record_before_proves_that_the_log_is_the_same() {
+    let (_mock, config) = cluster(&[("t", 1)]);
+    write(&config, "t", &["a", "b", "c", "d"]);
+    let topics = Topics::new(["t"]);
+    let mut reader = open(&config, &topics, &[(at(0, 0), Start::Earliest)]);
+    read_count(&mut reader, at(0, 0), 2);
+    let seen = reader.last_seen(at(0, 0)).unwrap();
+    assert_eq!((seen.offset, reader.position(at(0, 0))), (1, Some(2)));
+    let from = |seen| {
+        let start = Start::Offset(2);
+        let assigned = Assigned { partition: at(0, 0), start, seen: Some(seen) };
+        KafkaReader::open_with(&config, &topics, &[assigned], OnRetention::Error).unwrap()
+    };
+    let mut same = from(seen);
+    assert_eq!(same.position(at(0, 0)), Some(2));
+    // A budget of one is spent on the record that is compared, and there is more.
+    assert_eq!(texts(&read_one_by_one(&mut same, 2)), ["c", "d"]);
+    let mut other = from(SeenRecord { hash: seen.hash ^ 1, ..seen });
+    let error = until_error(&mut other, at(0, 0)).to_string();
+    assert!(error.contains("offset 1 ") && error.contains("topic was recreated"), "{error}");
+    assert_eq!(other.fault(at(0, 0)), Some(PartitionFault::Different { offset: 1 }));
+}
+
+/// Polls for one record at a time, each time only after a wake-up or a record.
+fn read_one_by_one(reader: &mut KafkaReader, count: usize) -> Vec<kafka_util::Read> {
+    let woken = Arc::new(AtomicUsize::new(1));
+    let counter = Arc::clone(&woken);
+    reader.on_arrival(Box::new(move || {
+        counter.fetch_add(1, Ordering::SeqCst);
+    }));
+    let mut read = Vec::new();
+    let deadline = Instant::now() + LIMIT;
+    while read.len() < count {
+        assert!(Instant::now() < deadline, "not woken");
+        if woken.swap(0, Ordering::SeqCst) > 0 {
+            while poll(reader, at(0, 0), 1, &mut read) == Poll::Ready {}
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    read
 }
 
 #[test]
@@ -304,15 +368,30 @@ fn partitions_can_be_added_while_others_are_read() {
     let topics = Topics::new(["t"]);
     let mut reader = open(&config, &topics, &[(at(0, 1), Start::Earliest)]);
     assert_eq!(read_to_end(&mut reader, at(0, 1)).len(), 4);
-    reader.assign(&[(at(0, 0), Start::Offset(1))]).unwrap();
+    reader.assign(at(0, 0), Some(1)).unwrap();
     assert_eq!(reader.partitions(), [at(0, 0), at(0, 1)]);
     assert_eq!(texts(&read_to_end(&mut reader, at(0, 0))), ["0/1", "0/2"]);
     assert_eq!(read_to_end(&mut reader, at(0, 1)), [], "what was read stays read");
     let foreign = reader.poll(at(0, 7), budget(1), &mut |_| {}).unwrap_err();
     assert!(matches!(foreign, ConnectorError::Permanent { .. }), "{foreign:?}");
-    // Assigning again what is being read changes nothing.
-    reader.assign(&[(at(0, 1), Start::Earliest)]).unwrap();
+    // Assigning again what is being read changes nothing, and does not end its reading.
+    reader.assign(at(0, 1), None).unwrap();
     assert_eq!(read_to_end(&mut reader, at(0, 1)), []);
+    fill(&config, "t", &BTreeMap::from([(1, 1)]));
+    assert_eq!(texts(&read_count(&mut reader, at(0, 1), 1)), ["1/0"]);
+}
+
+#[test]
+fn assigning_waits_for_nobody() {
+    let config = KafkaConfig::new(["127.0.0.1:1"]);
+    let mut reader = open(&config, &Topics::new(["t"]), &[]);
+    let started = Instant::now();
+    reader.assign(at(0, 3), None).unwrap();
+    reader.assign(at(0, 4), Some(7)).unwrap();
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert_eq!(reader.partitions(), [at(0, 3), at(0, 4)]);
+    assert_eq!((reader.position(at(0, 3)), reader.position(at(0, 4))), (None, Some(7)));
+    assert_eq!(poll(&mut reader, at(0, 3), 10, &mut Vec::new()), Poll::Pending);
 }
 
 #[test]

@@ -10,6 +10,7 @@
 mod kafka_util;
 
 use std::collections::BTreeMap;
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use kafka_util::{LIMIT, at, cluster};
@@ -18,7 +19,7 @@ use rdkafka::message::{Headers, Message as _};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidewatch_connectors::kafka::dead_letters::DeadLetterWriter;
 use tidewatch_connectors::kafka::producer::{Message, Producer, Queued};
-use tidewatch_connectors::kafka::{KafkaConfig, TopicWatch, partitions};
+use tidewatch_connectors::kafka::{HealthSnapshot, KafkaConfig, TopicWatch, partitions};
 use tidewatch_dataflow::dead_letter::{DeadLetter, Reason};
 use tidewatch_dataflow::record::Topics;
 use tidewatch_dataflow::sink::{ConnectorError, SinkWriter};
@@ -55,6 +56,40 @@ fn a_broker_out_of_reach_is_transient_and_bounded() {
     let error = partitions(&config, &Topics::new(["t"]), Duration::from_millis(500)).unwrap_err();
     assert!(matches!(error, ConnectorError::Transient { .. }), "{error:?}");
     assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
+#[test]
+fn new_partitions_are_told_once_whatever_happens_to_the_broker() {
+    let (mock, config) = cluster(&[("a", 3)]);
+    let topics = Topics::new(["a", "later"]);
+    let every = Duration::from_millis(50);
+    let watch = TopicWatch::new(&config).unwrap();
+    let (watch, found) = watch.watch(&topics, &[at(0, 0), at(0, 2), at(0, 7)], every).unwrap();
+    assert_eq!(found.recv_timeout(LIMIT).unwrap(), at(0, 1));
+    let until = |wanted: &dyn Fn(&HealthSnapshot) -> bool| {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let health = watch.health().snapshot();
+            if wanted(&health) {
+                return health;
+            }
+            assert!(Instant::now() < deadline, "{health:?}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let health = until(&|health| !health.unknown_topics.is_empty());
+    assert_eq!(health.unknown_topics, ["later"]);
+    assert_eq!(health.unknown, [("a".to_owned(), 7)]);
+    mock.broker_down(1).unwrap();
+    until(&|health| health.brokers_up == 0);
+    mock.create_topic("later", 1, 1).unwrap();
+    mock.broker_up(1).unwrap();
+    assert_eq!(found.recv_timeout(LIMIT).unwrap(), at(1, 0));
+    until(&|health| health.unknown_topics.is_empty() && health.brokers_up == 1);
+    assert!(found.try_recv().is_err(), "told twice");
+    drop(watch);
+    let ended = found.recv_timeout(LIMIT);
+    assert_eq!(ended, Err(RecvTimeoutError::Disconnected));
 }
 
 #[test]

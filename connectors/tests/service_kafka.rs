@@ -13,10 +13,6 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use kafka_util::{LIMIT, at, budget, open, poll, read_count, read_to_end, texts};
-use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tidewatch_connectors::kafka::admin::{Difference, TopicOutcome, TopicSpec, ensure_topics};
 use tidewatch_connectors::kafka::dead_letters::DeadLetterWriter;
 use tidewatch_connectors::kafka::producer::{Message, Producer};
@@ -279,83 +275,6 @@ fn a_missing_topic_is_named_with_the_remedy() {
         std::thread::sleep(Duration::from_millis(10));
     };
     assert!(matches!(error, ConnectorError::Refused { .. }), "{error:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_topic_deleted_while_it_is_read_is_told() {
-    let Some(broker) = Broker::shared() else { return };
-    let (name, topics) = make(broker, "deleted", 1, &[]);
-    let config = config(broker);
-    kafka_util::write(&config, &name, &["a"]);
-    let mut reader = open(&config, &topics, &[(at(0, 0), Start::Earliest)]);
-    assert_eq!(texts(&read_to_end(&mut reader, at(0, 0))), ["a"]);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
-    for deleted in admin.delete_topics(&[&name], &AdminOptions::new()).await.unwrap() {
-        deleted.unwrap();
-    }
-    let deadline = Instant::now() + LIMIT;
-    let error = loop {
-        match reader.poll(at(0, 0), budget(1), &mut |_| panic!("there is no more")) {
-            Err(error) => break error,
-            Ok(_) => assert!(Instant::now() < deadline, "a deleted topic is never told"),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    assert!(matches!(error, ConnectorError::Refused { .. }), "{error:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn records_removed_by_retention_are_not_passed_over_silently() {
-    let Some(broker) = Broker::shared() else { return };
-    let (name, topics) = make(broker, "removed", 1, &[]);
-    let config = config(broker);
-    kafka_util::write(&config, &name, &["a", "b", "c"]);
-    let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", broker.bootstrap()).create().unwrap();
-    let mut list = TopicPartitionList::new();
-    list.add_partition_offset(&name, 0, Offset::Offset(2)).unwrap();
-    admin.delete_records(&list, &AdminOptions::new()).await.unwrap();
-
-    let mut reader = open(&config, &topics, &[(at(0, 0), Start::Offset(1))]);
-    let deadline = Instant::now() + LIMIT;
-    let error = loop {
-        match reader.poll(at(0, 0), budget(1), &mut |_| panic!("read past a gap")) {
-            Err(error) => break error.to_string(),
-            Ok(_) => assert!(Instant::now() < deadline),
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    };
-    assert!(error.contains("retention") && error.contains("`earliest`"), "{error}");
-    let mut reader = open(&config, &topics, &[(at(0, 0), Start::Earliest)]);
-    assert_eq!(texts(&read_to_end(&mut reader, at(0, 0))), ["c"]);
-}
-
-#[test]
-fn aborted_transactions_are_not_read_and_the_end_behind_them_is_found() {
-    let Some(broker) = Broker::shared() else { return };
-    let (name, topics) = make(broker, "transactions", 1, &[]);
-    let producer: BaseProducer = ClientConfig::new()
-        .set("bootstrap.servers", broker.bootstrap())
-        .set("transactional.id", unique("writer"))
-        .create()
-        .unwrap();
-    producer.init_transactions(LIMIT).unwrap();
-    for (value, commit) in [("kept", true), ("dropped", false), ("kept too", true), ("no", false)] {
-        producer.begin_transaction().unwrap();
-        producer.send(BaseRecord::<(), str>::to(&name).payload(value)).unwrap();
-        if commit {
-            producer.commit_transaction(LIMIT).unwrap();
-        } else {
-            producer.flush(LIMIT).unwrap();
-            producer.abort_transaction(LIMIT).unwrap();
-        }
-    }
-    let mut reader = open(&config(broker), &topics, &[(at(0, 0), Start::Earliest)]);
-    assert_eq!(texts(&read_to_end(&mut reader, at(0, 0))), ["kept", "kept too"]);
-    // Behind four records and four markers.
-    assert_eq!(reader.position(at(0, 0)), Some(8));
-    assert_eq!(reader.lag(at(0, 0)), Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

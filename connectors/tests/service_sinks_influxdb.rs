@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use tidewatch_connectors::delivery::{Delivery, DeliveryConfig, DeliveryState, SinkHandle};
+use tidewatch_connectors::delivery::{
+    Delivery, DeliveryConfig, DeliveryState, SinkHandle, default_spill,
+};
 use tidewatch_connectors::sinks::influxdb::{BucketState, InfluxConfig};
 use tidewatch_dataflow::config::Secret;
 use tidewatch_dataflow::metric::MetricPoint;
@@ -36,6 +38,7 @@ fn config(influx: &Influx, bucket: &str) -> InfluxConfig {
         token: Secret::Given(Influx::TOKEN.into()),
         on_full: Default::default(),
         queue_items: 100_000.try_into().unwrap(),
+        spill: default_spill(),
         batch_items: 100.try_into().unwrap(),
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use sinks_util::{end, hasty, opening, until};
 use tempfile::TempDir;
-use tidewatch_connectors::delivery::{Delivery, DeliveryState, SinkHandle};
+use tidewatch_connectors::delivery::{Delivery, DeliveryState, SinkHandle, default_spill};
 use tidewatch_connectors::sinks::email::{EmailConfig, Encryption};
 use tidewatch_dataflow::alert::Notification;
 use tidewatch_dataflow::config::Secret;
@@ -33,6 +33,7 @@ fn config(server: &MailServer, tls: Encryption, ca: Option<PathBuf>) -> EmailCon
         password: Some(Secret::Given(MailServer::PASSWORD.to_owned())),
         from: "Tidewatch <tidewatch@example.org>".to_owned(),
         to: vec!["sre@example.org".to_owned(), "Ops <ops@example.org>".to_owned()],
+        spill: default_spill(),
     }
 }
 

@@ -21,7 +21,7 @@ fn slack_sink(
     url: &str,
     config: impl Fn(DeliveryConfig) -> DeliveryConfig,
 ) -> SinkHandle<Notification> {
-    let slack = SlackConfig { webhook: Secret::Given(url.to_owned()) };
+    let slack = SlackConfig::new(Secret::Given(url.to_owned()));
     let delivery = config(hasty(slack.delivery()));
     let writer = slack.open().unwrap();
     Delivery::spawn(&Handle::current(), "slack/oncall", writer, delivery, |_, _| {})
@@ -29,7 +29,7 @@ fn slack_sink(
 
 fn pagerduty_sink(server: &PagerDutyFake) -> SinkHandle<Notification> {
     let key = Secret::Given(PagerDutyFake::ROUTING_KEY.to_owned());
-    let config = PagerDutyConfig { routing_key: key, url: server.url() };
+    let config = PagerDutyConfig { url: server.url(), ..PagerDutyConfig::new(key) };
     let delivery = hasty(config.delivery());
     let writer = config.open().unwrap();
     Delivery::spawn(&Handle::current(), "pagerduty/oncall", writer, delivery, |_, _| {})
@@ -78,7 +78,7 @@ async fn a_channel_that_stays_dead_sheds_the_newest_and_reports_what_is_left() {
     let snapshot = closed.snapshot;
     assert_eq!((snapshot.offered, snapshot.shed, snapshot.queued), (8, 3, 5));
     assert_eq!(closed.left, story(4)[..5]);
-    assert_eq!(SlackConfig { webhook: Secret::Given(gone) }.delivery().on_full, OnFull::Shed);
+    assert_eq!(SlackConfig::new(Secret::Given(gone)).delivery().on_full, OnFull::Shed);
 }
 
 #[tokio::test]

@@ -23,9 +23,10 @@ use crate::{
     Error, Result, Service, cache,
     http::{Response, client},
     policy::{fail, require},
+    ports::free_ports,
     process::Process,
     run_folder::RunFolder,
-    wait::{free_port, retry_on_taken_port},
+    wait::retry_on_taken_port,
 };
 
 /// How long a start may take: 15 CPU seconds, on cores that others use too.
@@ -68,7 +69,7 @@ impl Elastic {
         }
         retry_on_taken_port(|| {
             let folder = RunFolder::new("elasticsearch")?;
-            let port = free_port()?;
+            let port = free_ports(1);
             configure(&home, &folder, port, settings)?;
             let process = launch(&home, &folder)?;
             let mut elastic = Self { process, folder, home: home.clone(), port };

@@ -8,9 +8,10 @@ use crate::{
     Error, Result, Service,
     http::{Response, client},
     policy::{fail, require},
+    ports::free_ports,
     process::Process,
     run_folder::RunFolder,
-    wait::{free_port, retry_on_taken_port},
+    wait::retry_on_taken_port,
 };
 
 /// How long a start may take: half a second on an idle machine.
@@ -44,7 +45,7 @@ impl Influx {
         let program = Service::InfluxDb.installed()?.join("influxd");
         retry_on_taken_port(|| {
             let folder = RunFolder::new("influxdb")?;
-            let port = free_port()?;
+            let port = free_ports(1);
             let process = launch(&program, &folder, port)?;
             let mut influx = Self { process, folder, program: program.clone(), port };
             influx.wait_ready()?;

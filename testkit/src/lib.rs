@@ -3,11 +3,11 @@
 //!
 //! | module | what it starts | real or fake |
 //! | --- | --- | --- |
-//! | [`kafka`] | a one-node Apache Kafka | real |
+//! | [`kafka`] | Apache Kafka: one node, three, or one with encryption and authentication | real |
 //! | [`influxdb`] | InfluxDB 2, set up with organisation, bucket and token | real |
 //! | [`elasticsearch`] | a one-node Elasticsearch | real |
 //! | [`smtp`] | a mail server with STARTTLS, TLS and authentication | real |
-//! | [`http`] | an HTTP server with scripted answers; Slack and PagerDuty by contract | fake |
+//! | [`http`] | an HTTP server with scripted answers; Slack, PagerDuty and S3 by contract | fake |
 //!
 //! # Which tests may use a real server
 //! A test that needs one lives in an integration test file whose name starts
@@ -26,7 +26,8 @@
 //! is dropped, and killed by the kernel when the process dies, however that
 //! happens. `shared()` gives all tests of one binary the same server, so tests
 //! that share must use names of their own ([`unique`]); a test that kills or
-//! restarts starts its own. Everything binds to 127.0.0.1 on a free port.
+//! restarts starts its own. Everything binds to 127.0.0.1 on a free port
+//! ([`free_ports`]).
 
 pub mod cache;
 mod error;
@@ -42,6 +43,8 @@ pub mod kafka;
 #[cfg(feature = "servers")]
 mod policy;
 #[cfg(feature = "servers")]
+mod ports;
+#[cfg(feature = "servers")]
 mod process;
 #[cfg(feature = "servers")]
 mod run_folder;
@@ -53,5 +56,7 @@ mod wait;
 pub use error::{Error, Result};
 #[cfg(feature = "servers")]
 pub use policy::{Service, require};
+#[cfg(feature = "servers")]
+pub use ports::free_ports;
 #[cfg(feature = "servers")]
 pub use wait::{unique, wait_for};

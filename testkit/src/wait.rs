@@ -1,7 +1,6 @@
 //! Waiting with a deadline, and names that are nobody else's.
 
 use std::{
-    net::TcpListener,
     process,
     sync::atomic::{AtomicU32, Ordering},
     thread,
@@ -53,13 +52,6 @@ pub fn wait_for<T>(limit: Duration, mut probe: impl FnMut() -> Option<T>) -> Opt
 pub fn unique(prefix: &str) -> String {
     static NEXT: AtomicU32 = AtomicU32::new(0);
     format!("{prefix}-{}-{}", process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
-}
-
-/// A port of 127.0.0.1 that nobody listens on right now.
-pub(crate) fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("find a free port"))?;
-    let address = listener.local_addr().map_err(Error::io("read a socket's address"))?;
-    Ok(address.port())
 }
 
 /// Starts a server anew, with other ports, when somebody else took its port

@@ -38,10 +38,6 @@ impl<Item> Batch<Item> {
         self.items.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.items.is_empty()
-    }
-
     /// How many items may be added so that it holds at most `batch_items`.
     pub(super) fn room(&self, batch_items: usize) -> usize {
         if self.searching { 0 } else { batch_items.saturating_sub(self.items.len()) }
@@ -60,6 +56,11 @@ impl<Item> Batch<Item> {
     pub(super) fn part(&self) -> &[Item] {
         let len = self.parts.last().copied().unwrap_or_default();
         self.items.get(..len).unwrap_or(&self.items)
+    }
+
+    /// The item with this index among all.
+    pub(super) fn get(&self, index: usize) -> Option<&Item> {
+        self.items.get(index)
     }
 
     /// Halves the first part, which has at least two items.

@@ -1,10 +1,11 @@
-//! How much a sink's queue holds, how large its batches are, and how long it waits between attempts.
+//! How much a sink's queue and spill hold, how large its batches are, and how long it waits between attempts.
 
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidewatch_dataflow::config::ByteSize;
 
-/// What happens when a sink's queue is full.
+/// What happens when a sink's queue, and the spill behind it, are full.
 #[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFull {
@@ -26,6 +27,9 @@ pub enum OnFull {
 pub struct DeliveryConfig {
     /// The queue is full from this many items on, those of the batch under way included; at least 1.
     pub queue_items: usize,
+    /// At most this many bytes of items that found the queue full wait in the state store behind it, where
+    /// there is one. 0: none do.
+    pub spill: u64,
     /// At most this many items go to the writer at once; at least 1.
     pub batch_items: usize,
     /// How long the first item of a batch waits for others to fill it.
@@ -37,7 +41,7 @@ pub struct DeliveryConfig {
     /// A longer `Retry-After` than this is cut to it, so that a wrong clock somewhere cannot hold a sink
     /// for ever.
     pub retry_after_max: Duration,
-    /// What happens when the queue is full.
+    /// What happens when the queue and the spill are full.
     pub on_full: OnFull,
 }
 
@@ -45,6 +49,7 @@ impl Default for DeliveryConfig {
     fn default() -> Self {
         DeliveryConfig {
             queue_items: default_queue_items(),
+            spill: default_spill().bytes(),
             batch_items: default_batch_items(),
             linger: Duration::from_millis(200),
             retry_delay_min: Duration::from_millis(100),
@@ -76,6 +81,11 @@ impl DeliveryConfig {
 /// 20 to 100 MB, and at 10,000 items a second it bridges ten seconds.
 pub fn default_queue_items() -> usize {
     100_000
+}
+
+/// 1 GiB: at 200 bytes a metric point and 10,000 a second, an outage of one and a half hours.
+pub fn default_spill() -> ByteSize {
+    ByteSize::from_bytes(1 << 30)
 }
 
 /// 5,000 items: 0.5 MB of line protocol or a bulk request of 2 to 5 MB, what the stores' own manuals

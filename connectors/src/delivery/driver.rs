@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidewatch_dataflow::checkpoint::StoreError;
 use tidewatch_dataflow::dead_letter::Reason;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter};
 use tokio::sync::watch;
@@ -10,9 +11,11 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
-use super::batch::{Batch, Fate};
+use super::batch::Fate;
 use super::handle::Shared;
+use super::spill::SpillError;
 use super::stats::DeliveryState;
+use super::waiting::Read;
 use super::{DeliveryConfig, chain};
 
 /// When to stop: `None` while open, then the deadline that closing gave.
@@ -26,7 +29,6 @@ pub(super) struct Driver<W: SinkWriter, R> {
     pub(super) config: DeliveryConfig,
     pub(super) backoff: Backoff,
     pub(super) closing: Closing,
-    pub(super) batch: Batch<W::Item>,
 }
 
 /// Whether to go on.
@@ -41,50 +43,64 @@ where
     W: SinkWriter,
     R: Fn(&W::Item, &RejectedItem) + Send + 'static,
 {
-    /// Runs until it is closed; what is left undelivered, in order.
+    /// Runs until it is closed; what is left undelivered and is in no segment, in order.
     pub(super) async fn run(mut self) -> Vec<W::Item> {
         while self.fill().await == Next::Go && self.attempt().await == Next::Go {}
-        let stats = &self.shared.stats;
-        let mut left = self.batch.into_items();
-        left.extend(self.shared.queue.close());
+        let left = self.shared.leave().await;
         if !left.is_empty() {
-            warn!(sink = stats.name(), left = left.len(), "stopped with undelivered items");
+            let sink = self.shared.stats.name();
+            warn!(sink, left = left.len(), "stopped with undelivered items");
         }
         left
     }
 
     /// Step 1: tops the batch up from the queue, waiting for a first item and then for `linger`.
     async fn fill(&mut self) -> Next {
+        let shared = Arc::clone(&self.shared);
+        let queue = &shared.queue;
         let batch_items = self.config.batch_items.max(1);
         let mut linger_until = None;
+        let mut had = None;
         loop {
-            let had = self.batch.len();
-            let room = self.batch.room(batch_items);
-            if room > 0 {
-                self.shared.queue.take(room, |items| self.batch.extend(items));
-            }
+            let (len, room) = {
+                let mut batch = shared.batch.write().await;
+                // What was there before waits for nothing: it is being sent again.
+                had.get_or_insert(batch.len());
+                queue.take(batch_items, &mut batch);
+                (batch.len(), batch.room(batch_items))
+            };
             let closing = *self.closing.borrow_and_update();
             if closing.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Next::Stop;
             }
-            // What was there before waits for nothing: it is being sent again.
-            let complete = (linger_until.is_none() && had > 0)
-                || self.batch.room(batch_items) == 0
-                || closing.is_some();
-            if complete && !self.batch.is_empty() {
+            let to_read = if room > 0 { queue.to_read() } else { None };
+            if let Some(read) = to_read {
+                match (self.read(read).await, len) {
+                    (Some(Ok(())), _) => continue,
+                    (Some(Err(_)), 1..) => return Next::Go,
+                    (Some(Err(delay)), 0) => match self.pause(delay).await {
+                        Next::Go => continue,
+                        Next::Stop => return Next::Stop,
+                    },
+                    (None, _) => return Next::Stop,
+                }
+            }
+            let complete =
+                had > Some(0) || room == 0 || closing.is_some() || queue.lock().is_flushing();
+            if complete && len > 0 {
                 return Next::Go;
             }
             if complete && closing.is_some() {
                 return Next::Stop;
             }
-            if !self.batch.is_empty() && self.config.linger.is_zero() {
+            if len > 0 && self.config.linger.is_zero() {
                 return Next::Go;
             }
-            if !self.batch.is_empty() && linger_until.is_none() {
+            if len > 0 && linger_until.is_none() {
                 linger_until = Some(Instant::now() + self.config.linger);
             }
             tokio::select! {
-                () = self.shared.queue.arrival() => {}
+                () = queue.arrival() => {}
                 () = sleep_until(linger_until.unwrap_or_else(Instant::now)),
                     if linger_until.is_some() => return Next::Go,
                 changed = self.closing.changed() => if changed.is_err() { return Next::Stop },
@@ -92,16 +108,51 @@ where
         }
     }
 
+    /// Reads items back from a segment, or says how long to wait before the next attempt; `None` when closing
+    /// cuts it off.
+    async fn read(&mut self, read: Read) -> Option<Result<(), Duration>> {
+        let shared = Arc::clone(&self.shared);
+        let spiller = shared.spiller.as_ref()?;
+        let read = tokio::select! {
+            read = spiller.read(read) => read,
+            () = gone(&mut self.closing) => return None,
+        };
+        let failure = match read {
+            Ok(items) => {
+                shared.queue.put_front(items);
+                return Some(Ok(()));
+            }
+            Err(failure) => failure,
+        };
+        // A segment that is gone or damaged holds everything up: were it skipped, its items would be lost. No
+        // checkpoint is completed meanwhile, so that a restart takes them from the source again.
+        let lost = match &failure {
+            SpillError::Damaged { name, .. } => Some(name),
+            SpillError::Unreadable { name, source: StoreError::Missing { .. } } => Some(name),
+            _ => None,
+        };
+        let text = chain(&failure);
+        let damaged = lost.map(|name| (name.clone(), text.clone()));
+        let state = if lost.is_some() { DeliveryState::Refused } else { DeliveryState::Retrying };
+        shared.queue.lock().damaged = damaged;
+        self.fail(state, &text, 0);
+        Some(Err(self.backoff.next(None)))
+    }
+
     /// Step 2: sends the next part once, and waits when it did not get through.
     async fn attempt(&mut self) -> Next {
+        let shared = Arc::clone(&self.shared);
+        // Cuts read the batch too, meanwhile.
+        let batch = shared.batch.read().await;
         let written = tokio::select! {
             biased;
-            written = self.writer.write(self.batch.part()) => written,
+            written = self.writer.write(batch.part()) => written,
             () = gone(&mut self.closing) => return Next::Stop,
         };
-        let sent = self.batch.part().len();
+        let sent = batch.part().len();
+        drop(batch);
         let delay = match written {
-            Ok(receipt) => match self.settle(sent, &receipt) {
+            Ok(receipt) => match self.settle(sent, &receipt).await {
                 0 => return Next::Go,
                 again => {
                     let text = format!("{again} of {sent} items are to be sent again");
@@ -110,7 +161,7 @@ where
                 }
             },
             Err(failure @ ConnectorError::Permanent { .. }) => {
-                self.search(sent, &failure);
+                self.search(sent, &failure).await;
                 return Next::Go;
             }
             Err(failure @ ConnectorError::Transient { retry_after, .. }) => {
@@ -126,8 +177,10 @@ where
     }
 
     /// Takes out what is settled; how many items are to be sent again.
-    fn settle(&mut self, sent: usize, receipt: &Receipt) -> usize {
-        let stats = &self.shared.stats;
+    async fn settle(&mut self, sent: usize, receipt: &Receipt) -> usize {
+        let shared = Arc::clone(&self.shared);
+        let stats = &shared.stats;
+        let mut batch = shared.batch.write().await;
         let mut fates = vec![Fate::Delivered; sent];
         for index in &receipt.retry {
             if let Some(fate) = fates.get_mut(*index) {
@@ -135,7 +188,7 @@ where
             }
         }
         for fault in &receipt.rejected {
-            let item = self.batch.part().get(fault.index);
+            let item = batch.part().get(fault.index);
             if let Some((item, fate)) = item.zip(fates.get_mut(fault.index)) {
                 if *fate != Fate::Rejected {
                     (self.on_rejected)(item, fault);
@@ -145,7 +198,11 @@ where
         }
         let count = |of: Fate| fates.iter().filter(|fate| **fate == of).count();
         let (delivered, rejected) = (count(Fate::Delivered), count(Fate::Rejected));
-        let again = self.batch.settle(&fates);
+        let again = batch.settle(&fates);
+        stats.add_delivered(delivered);
+        stats.add_rejected(rejected);
+        shared.queue.settle(&fates);
+        drop(batch);
         if delivered != receipt.accepted {
             error!(
                 sink = stats.name(),
@@ -156,8 +213,6 @@ where
                 "a receipt does not add up: items that are neither rejected nor to be sent again count as delivered"
             );
         }
-        stats.add_delivered(delivered);
-        stats.add_rejected(rejected);
         if let Some(first) = receipt.rejected.first() {
             warn!(sink = stats.name(), rejected, first = first.detail, "items rejected for good");
         }
@@ -171,15 +226,15 @@ where
     }
 
     /// The part was rejected as a whole: halves it, or dead-letters its only item.
-    fn search(&mut self, sent: usize, failure: &ConnectorError) {
+    async fn search(&mut self, sent: usize, failure: &ConnectorError) {
         if sent > 1 {
             debug!(sink = self.shared.stats.name(), sent, %failure, "batch rejected, halving it");
-            self.batch.halve();
+            self.shared.batch.write().await.halve();
             return;
         }
         let detail = chain(failure);
         let rejected = vec![RejectedItem { index: 0, reason: Reason::Rejected, detail }];
-        self.settle(sent, &Receipt { accepted: 0, rejected, retry: Vec::new() });
+        self.settle(sent, &Receipt { accepted: 0, rejected, retry: Vec::new() }).await;
     }
 
     /// Notes a failed attempt; says so in the log when the state changes.
@@ -187,6 +242,7 @@ where
         let stats = &self.shared.stats;
         stats.add_retried(again);
         let before = stats.set_state(state, Some(text));
+        self.shared.queue.settled.notify_waiters();
         match (before == state, state) {
             (true, _) => debug!(sink = stats.name(), error = text, "attempt failed"),
             (false, DeliveryState::Refused) => {

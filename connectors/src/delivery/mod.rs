@@ -10,6 +10,13 @@
 //!                                          │            └─ to be sent again, or the attempt failed
 //!                                          └── wait: back-off, full jitter, Retry-After ──┘
 //! ```
+//! With a [`Spill`] what does not fit into memory goes to segments in a state store, and comes back in order:
+//! ```text
+//!  offer ─► front (memory) ─► batch         as long as the front has room
+//!  offer ─► tail (memory) ─► segments (store) ─► front ─► batch            once it has none
+//!                               ▲
+//!  a cut: what is undelivered and in no segment is written, and stays in memory too
+//! ```
 //!
 //! # What becomes of an attempt
 //! - A receipt is read item by item: what was accepted is delivered, what was rejected goes to the dead
@@ -33,18 +40,23 @@ mod config;
 mod driver;
 mod handle;
 mod queue;
+mod spill;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::sync::Arc;
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use tidewatch_dataflow::sink::{RejectedItem, SinkWriter};
 use tokio::runtime;
-use tokio::sync::watch;
+use tokio::sync::{RwLock, watch};
 
-pub use config::{DeliveryConfig, OnFull, default_batch_items, default_queue_items};
+pub use config::{DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill};
 pub use handle::{Closed, SinkHandle};
+pub use spill::{SegmentRef, SinkState, Spill, SpillError, verify_segment};
 pub use stats::{DeliverySnapshot, DeliveryState, DeliveryStats};
 
 /// Starts sinks.
@@ -85,21 +97,98 @@ impl Delivery {
         config: DeliveryConfig,
         on_rejected: impl Fn(&W::Item, &RejectedItem) + Send + 'static,
     ) -> SinkHandle<W::Item> {
-        let stats = Arc::new(DeliveryStats::new(name.into()));
-        let shared = Arc::new(handle::Shared { queue: queue::Queue::new(&config), stats });
-        let (sender, closing) = watch::channel(None);
-        let driver = driver::Driver {
-            writer,
-            on_rejected,
-            shared: Arc::clone(&shared),
-            backoff: backoff::Backoff::new(&config, fastrand::Rng::new()),
-            config,
-            closing,
-            batch: batch::Batch::new(),
-        };
-        let task = runtime.spawn(driver.run());
-        SinkHandle::new(shared, sender, task)
+        start(runtime, name.into(), writer, config, None, on_rejected)
     }
+
+    /// Like [`Delivery::spawn`], with a spill behind the queue: what does not fit into memory waits in `spill`,
+    /// and so does at a cut what is not delivered yet.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use tidewatch_connectors::delivery::{Delivery, DeliveryConfig, Spill};
+    /// use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
+    /// use tidewatch_dataflow::testing::MemoryStore;
+    ///
+    /// /// A store that is down, or up.
+    /// struct Store(bool);
+    /// impl SinkWriter for Store {
+    ///     type Item = u64;
+    ///     async fn write(&mut self, batch: &[u64]) -> Result<Receipt, ConnectorError> {
+    ///         let (endpoint, source) = ("store".to_owned(), "connection refused".into());
+    ///         match self.0 {
+    ///             true => Ok(Receipt { accepted: batch.len(), ..Receipt::default() }),
+    ///             false => Err(ConnectorError::Transient { endpoint, retry_after: None, source }),
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// let runtime = tokio::runtime::Runtime::new().unwrap();
+    /// let objects = Arc::new(MemoryStore::default());
+    /// let start = |run: u32, up| {
+    ///     let prefix = format!("spill/{run:08}-p0-store");
+    ///     let spill = Spill { store: objects.clone(), prefix, max_bytes: 1 << 20 };
+    ///     let config = DeliveryConfig::default();
+    ///     Delivery::spawn_with(runtime.handle(), "store", Store(up), config, Some(spill), |_, _| {})
+    /// };
+    /// let first = start(1, false);
+    /// first.offer(vec![1, 2, 3]);
+    /// let state = runtime.block_on(first.make_durable(first.mark())).unwrap();
+    /// assert_eq!(state.unsettled(), 3);
+    /// drop(first);
+    ///
+    /// let second = start(2, true);
+    /// runtime.block_on(second.restore(state.segments)).unwrap();
+    /// let closed = runtime.block_on(second.close(Duration::from_secs(5)));
+    /// assert_eq!((closed.snapshot.restored, closed.snapshot.delivered), (3, 3));
+    /// ```
+    pub fn spawn_with<W: SinkWriter>(
+        runtime: &runtime::Handle,
+        name: impl Into<Arc<str>>,
+        writer: W,
+        config: DeliveryConfig,
+        spill: Option<Spill>,
+        on_rejected: impl Fn(&W::Item, &RejectedItem) + Send + 'static,
+    ) -> SinkHandle<W::Item>
+    where
+        W::Item: Serialize + DeserializeOwned,
+    {
+        let spill = spill.map(|spill| (spill, spill::Codec::postcard()));
+        start(runtime, name.into(), writer, config, spill, on_rejected)
+    }
+}
+
+fn start<W: SinkWriter>(
+    runtime: &runtime::Handle,
+    name: Arc<str>,
+    writer: W,
+    config: DeliveryConfig,
+    spill: Option<(Spill, spill::Codec<W::Item>)>,
+    on_rejected: impl Fn(&W::Item, &RejectedItem) + Send + 'static,
+) -> SinkHandle<W::Item> {
+    let stats = Arc::new(DeliveryStats::new(name));
+    let spill_bytes = spill.as_ref().map_or(0, |(spill, _)| spill.max_bytes);
+    let limits = waiting::Limits::new(&config, spill_bytes);
+    let shared = Arc::new(handle::Shared {
+        queue: queue::Queue::new(limits, Arc::clone(&stats)),
+        stats,
+        batch: Arc::new(RwLock::new(batch::Batch::new())),
+        spiller: spill.map(|(spill, codec)| spill::Spiller::new(spill, codec)),
+    });
+    if shared.spiller.is_some() {
+        runtime.spawn(spill::overflow(Arc::clone(&shared)));
+    }
+    let (sender, closing) = watch::channel(None);
+    let driver = driver::Driver {
+        writer,
+        on_rejected,
+        shared: Arc::clone(&shared),
+        backoff: backoff::Backoff::new(&config, fastrand::Rng::new()),
+        config,
+        closing,
+    };
+    let task = runtime.spawn(driver.run());
+    SinkHandle::new(shared, sender, task, runtime.clone())
 }
 
 /// An error with its causes, in one line.

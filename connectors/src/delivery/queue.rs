@@ -1,96 +1,160 @@
-//! The queue between the dataflow and a sink's task.
+//! The queue between the dataflow and a sink's task: [`Waiting`] under one lock, and who is told of what.
 //!
-//! # Where a disk spill goes
-//! Items enter by [`Queue::offer`] and leave by [`Queue::take`], both in order and both under one lock;
-//! nothing else touches them. A spill takes over in `offer` what goes beyond `queue_items`, and `take`
-//! reads it back once memory is empty: the oldest items are then in memory, all others in segments.
-//! `is_full` then asks the spill, and closing hands its segments to the checkpoint instead of returning
-//! the items.
+//! Offers, the sink's task, the spill and cuts meet here. Nothing is done under the lock that takes longer
+//! than moving the items of one call, or encoding a slice of 256 of them.
 
-use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use super::OnFull;
+use super::batch::{Batch, Fate};
 use super::stats::DeliveryStats;
-use super::{DeliveryConfig, OnFull};
+use super::waiting::{Limits, Read, Waiting};
 
-/// Items in order, bounded by `queue_items` as [`OnFull`] says.
+/// Items in order, bounded by [`Limits`].
 #[derive(Debug)]
 pub(super) struct Queue<Item> {
     waiting: Mutex<Waiting<Item>>,
+    pub(super) limits: Limits,
+    stats: Arc<DeliveryStats>,
+    full: AtomicBool,
+    /// For the sink's task: items came, or are not to linger any more.
     arrived: Notify,
-    queue_items: usize,
-    on_full: OnFull,
-}
-
-#[derive(Debug)]
-struct Waiting<Item> {
-    items: VecDeque<Item>,
-    /// False once the task has ended: nobody would take anything any more.
-    open: bool,
+    /// For cuts: items were settled, the sink's state changed, or it was closed.
+    pub(super) settled: Notify,
+    /// For the spill: there may be a surplus, or objects to delete, or it was closed.
+    pub(super) surplus: Notify,
+    /// For the spill, while it waits after a failure.
+    pub(super) closed: Notify,
 }
 
 impl<Item> Queue<Item> {
-    pub(super) fn new(config: &DeliveryConfig) -> Self {
+    pub(super) fn new(limits: Limits, stats: Arc<DeliveryStats>) -> Self {
         Queue {
-            waiting: Mutex::new(Waiting { items: VecDeque::new(), open: true }),
+            waiting: Mutex::new(Waiting::new()),
+            limits,
+            stats,
+            full: AtomicBool::new(false),
             arrived: Notify::new(),
-            queue_items: config.queue_items.max(1),
-            on_full: config.on_full,
+            settled: Notify::new(),
+            surplus: Notify::new(),
+            closed: Notify::new(),
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting<Item>> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Waiting<Item>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells everybody what has changed.
+    fn publish(&self, waiting: &Waiting<Item>) {
+        self.full.store(waiting.is_full(&self.limits), Ordering::Relaxed);
+        self.stats.set_spilled(waiting.absent(), waiting.ledger.bytes());
+        if waiting.may_spill(&self.limits) {
+            self.surplus.notify_one();
+        }
+    }
+
     /// Adds what there is room for; how many were shed.
-    pub(super) fn offer(&self, mut items: Vec<Item>, stats: &DeliveryStats) -> usize {
+    pub(super) fn offer(&self, items: Vec<Item>) -> usize {
         let mut waiting = self.lock();
-        let room = match (waiting.open, self.on_full) {
-            (false, _) => 0,
-            (true, OnFull::Stall) => usize::MAX,
-            (true, OnFull::Shed) => {
-                let queued = usize::try_from(stats.queued()).unwrap_or(usize::MAX);
-                self.queue_items.saturating_sub(queued)
-            }
-        };
-        let shed = items.len().saturating_sub(room);
-        stats.add_offered(items.len());
-        stats.add_shed(shed);
-        items.truncate(room);
-        waiting.items.extend(items);
+        let offered = items.len();
+        let shed = waiting.offer(items, &self.limits);
+        self.stats.add_offered(offered);
+        self.stats.add_shed(shed);
+        self.publish(&waiting);
         drop(waiting);
         self.arrived.notify_one();
         shed
     }
 
-    /// Hands the oldest items, at most `max`, to `into`.
-    pub(super) fn take(&self, max: usize, into: impl FnOnce(&mut dyn Iterator<Item = Item>)) {
-        let mut waiting = self.lock();
-        let count = max.min(waiting.items.len());
-        into(&mut waiting.items.drain(..count));
+    /// Moves the oldest items into the batch, which then holds at most `batch_items`.
+    pub(super) fn take(&self, batch_items: usize, batch: &mut Batch<Item>) {
+        let room = batch.room(batch_items);
+        if room > 0 {
+            let mut waiting = self.lock();
+            waiting.take(room, batch);
+            self.publish(&waiting);
+        }
     }
 
-    /// Resolves when items were offered since it last resolved.
+    /// Notes how an attempt ended.
+    pub(super) fn settle(&self, fates: &[Fate]) {
+        let mut waiting = self.lock();
+        if waiting.settle(fates) {
+            self.surplus.notify_one();
+        }
+        self.publish(&waiting);
+        drop(waiting);
+        self.settled.notify_waiters();
+    }
+
+    /// What the sink's task is to read back now.
+    pub(super) fn to_read(&self) -> Option<Read> {
+        self.lock().to_read(&self.limits)
+    }
+
+    /// Takes in what was read back.
+    pub(super) fn put_front(&self, items: Vec<Item>) {
+        let mut waiting = self.lock();
+        waiting.damaged = None;
+        waiting.put_front(items);
+        self.publish(&waiting);
+    }
+
+    /// Forgets items that a segment holds.
+    pub(super) fn drop_tail(&self, count: usize) {
+        let mut waiting = self.lock();
+        let dropped = waiting.drop_tail(count);
+        self.publish(&waiting);
+        drop(waiting);
+        // Freed outside the lock, since 25,000 items take a while.
+        drop(dropped);
+    }
+
+    /// Asks the sink's task not to let items before `mark` linger.
+    pub(super) fn flush(&self, mark: u64) {
+        let mut waiting = self.lock();
+        waiting.flush_until = waiting.flush_until.max(mark);
+        drop(waiting);
+        self.arrived.notify_one();
+    }
+
+    /// Changes what has to do with segments, and tells everybody.
+    pub(super) fn update<T>(&self, change: impl FnOnce(&mut Waiting<Item>) -> T) -> T {
+        let mut waiting = self.lock();
+        let result = change(&mut waiting);
+        self.publish(&waiting);
+        drop(waiting);
+        self.arrived.notify_one();
+        result
+    }
+
+    /// Resolves when something arrived since it last resolved.
     pub(super) async fn arrival(&self) {
         self.arrived.notified().await;
     }
 
-    pub(super) fn is_full(&self, stats: &DeliveryStats) -> bool {
-        stats.queued() >= self.queue_items as u64
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
     }
 
     /// Whether a full queue holds up the source instead of shedding.
     pub(super) fn may_lose_nothing(&self) -> bool {
-        self.on_full == OnFull::Stall
+        self.limits.on_full == OnFull::Stall
     }
 
-    /// Ends it: what is left, and from now on everything is shed.
-    pub(super) fn close(&self) -> VecDeque<Item> {
+    /// Ends it: what is in memory only, and from now on everything is shed.
+    pub(super) fn close(&self, batch: Vec<Item>) -> Vec<Item> {
         let mut waiting = self.lock();
-        waiting.open = false;
-        std::mem::take(&mut waiting.items)
+        let left = waiting.close(batch);
+        self.publish(&waiting);
+        drop(waiting);
+        self.settled.notify_waiters();
+        self.surplus.notify_one();
+        self.closed.notify_one();
+        left
     }
 }

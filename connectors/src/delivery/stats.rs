@@ -26,15 +26,19 @@ impl DeliveryState {
 }
 
 /// Counters of one sink. They may be read at any time from any thread, and always add up:
-/// `offered = delivered + queued + shed + rejected`.
+/// `offered + restored = delivered + queued + shed + rejected`.
 #[derive(Debug)]
 pub struct DeliveryStats {
     name: Arc<str>,
     offered: AtomicU64,
+    restored: AtomicU64,
     delivered: AtomicU64,
     rejected: AtomicU64,
     shed: AtomicU64,
     retried: AtomicU64,
+    spilled: AtomicU64,
+    spilled_bytes: AtomicU64,
+    segments: AtomicU64,
     condition: Mutex<(DeliveryState, Option<Arc<str>>)>,
 }
 
@@ -43,9 +47,11 @@ pub struct DeliveryStats {
 pub struct DeliverySnapshot {
     /// Everything that was handed to the sink.
     pub offered: u64,
+    /// What an earlier run had not delivered, and this one has taken over.
+    pub restored: u64,
     /// What the other side has taken.
     pub delivered: u64,
-    /// What waits in the queue or is under way.
+    /// What waits, in memory or in segments, or is under way.
     pub queued: u64,
     /// What was dropped because the queue was full, or closed.
     pub shed: u64,
@@ -53,6 +59,13 @@ pub struct DeliverySnapshot {
     pub rejected: u64,
     /// Items sent again, once for each time: not part of the sum.
     pub retried: u64,
+    /// The part of `queued` that is in segments only.
+    pub spilled: u64,
+    /// Bytes of all segments that still hold something to deliver, those whose items are in memory as well
+    /// included.
+    pub spilled_bytes: u64,
+    /// Segments written since the start.
+    pub segments: u64,
     /// How the sink is doing.
     pub state: DeliveryState,
     /// Why the last attempt failed; `None` once one got through.
@@ -64,10 +77,14 @@ impl DeliveryStats {
         DeliveryStats {
             name,
             offered: AtomicU64::new(0),
+            restored: AtomicU64::new(0),
             delivered: AtomicU64::new(0),
             rejected: AtomicU64::new(0),
             shed: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            spilled: AtomicU64::new(0),
+            spilled_bytes: AtomicU64::new(0),
+            segments: AtomicU64::new(0),
             condition: Mutex::new((DeliveryState::Up, None)),
         }
     }
@@ -84,27 +101,34 @@ impl DeliveryStats {
         let delivered = self.delivered.load(Ordering::Acquire);
         let rejected = self.rejected.load(Ordering::Acquire);
         let shed = self.shed.load(Ordering::Acquire);
+        let restored = self.restored.load(Ordering::Acquire);
         let offered = self.offered.load(Ordering::Acquire);
+        let queued = (offered + restored).saturating_sub(delivered + rejected + shed);
         let (state, last_error) =
             self.condition.lock().unwrap_or_else(PoisonError::into_inner).clone();
         DeliverySnapshot {
             offered,
+            restored,
             delivered,
-            queued: offered.saturating_sub(delivered + rejected + shed),
+            queued,
             shed,
             rejected,
             retried: self.retried.load(Ordering::Relaxed),
+            spilled: self.spilled.load(Ordering::Relaxed).min(queued),
+            spilled_bytes: self.spilled_bytes.load(Ordering::Relaxed),
+            segments: self.segments.load(Ordering::Relaxed),
             state,
             last_error,
         }
     }
 
-    /// How many items wait in the queue or are under way.
+    /// How many items wait, in memory or in segments, or are under way.
     pub fn queued(&self) -> u64 {
         let left = self.delivered.load(Ordering::Acquire)
             + self.rejected.load(Ordering::Acquire)
             + self.shed.load(Ordering::Acquire);
-        self.offered.load(Ordering::Acquire).saturating_sub(left)
+        let restored = self.restored.load(Ordering::Acquire);
+        (self.offered.load(Ordering::Acquire) + restored).saturating_sub(left)
     }
 
     /// How the sink is doing.
@@ -114,6 +138,19 @@ impl DeliveryStats {
 
     pub(super) fn add_offered(&self, items: usize) {
         self.offered.fetch_add(items as u64, Ordering::Release);
+    }
+
+    pub(super) fn add_restored(&self, items: u64) {
+        self.restored.fetch_add(items, Ordering::Release);
+    }
+
+    pub(super) fn set_spilled(&self, items: u64, bytes: u64) {
+        self.spilled.store(items, Ordering::Relaxed);
+        self.spilled_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn add_segment(&self) {
+        self.segments.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn add_delivered(&self, items: usize) {

@@ -13,23 +13,23 @@ use tokio::time::{Instant, sleep};
 use super::batch::{Batch, Fate};
 use super::*;
 
-type Answer = Result<Receipt, ConnectorError>;
+pub(super) type Answer = Result<Receipt, ConnectorError>;
 
 /// What a [`Store`] has seen.
 #[derive(Default)]
-struct Seen {
+pub(super) struct Seen {
     /// When each attempt came, and what it brought.
-    attempts: Vec<(Instant, Vec<u32>)>,
+    pub(super) attempts: Vec<(Instant, Vec<u32>)>,
     /// What is in, in the order it came in.
-    stored: Vec<u32>,
+    pub(super) stored: Vec<u32>,
     /// What was dead-lettered.
-    rejected: Vec<u32>,
+    pub(super) rejected: Vec<u32>,
 }
 
 /// A writer that answers as `answer` says, given the number of the attempt and its batch.
-struct Store<F> {
-    seen: Arc<Mutex<Seen>>,
-    answer: F,
+pub(super) struct Store<F> {
+    pub(super) seen: Arc<Mutex<Seen>>,
+    pub(super) answer: F,
 }
 
 impl<F: FnMut(usize, &[u32]) -> Answer + Send + 'static> SinkWriter for Store<F> {
@@ -68,11 +68,11 @@ fn spawn(
     (sink, seen)
 }
 
-fn all(batch: &[u32]) -> Answer {
+pub(super) fn all(batch: &[u32]) -> Answer {
     Ok(Receipt { accepted: batch.len(), ..Receipt::default() })
 }
 
-fn transient(retry_after: Option<Duration>) -> ConnectorError {
+pub(super) fn transient(retry_after: Option<Duration>) -> ConnectorError {
     let source = "connection refused".into();
     ConnectorError::Transient { endpoint: "store".into(), retry_after, source }
 }
@@ -85,12 +85,12 @@ fn permanent() -> ConnectorError {
     ConnectorError::Permanent { endpoint: "store".into(), reason: "bad line".into() }
 }
 
-fn fault(index: usize) -> RejectedItem {
+pub(super) fn fault(index: usize) -> RejectedItem {
     RejectedItem { index, reason: Reason::Rejected, detail: "mapping".into() }
 }
 
 /// Small and without linger, so that each test says what it is about.
-fn small() -> DeliveryConfig {
+pub(super) fn small() -> DeliveryConfig {
     DeliveryConfig {
         queue_items: 100,
         batch_items: 10,
@@ -99,7 +99,7 @@ fn small() -> DeliveryConfig {
     }
 }
 
-async fn until(sink: &SinkHandle<u32>, what: impl Fn(&DeliverySnapshot) -> bool) {
+pub(super) async fn until(sink: &SinkHandle<u32>, what: impl Fn(&DeliverySnapshot) -> bool) {
     let started = Instant::now();
     while !what(&sink.stats().snapshot()) {
         assert!(started.elapsed() < Duration::from_secs(3_600), "{:?}", sink.stats().snapshot());
@@ -107,7 +107,7 @@ async fn until(sink: &SinkHandle<u32>, what: impl Fn(&DeliverySnapshot) -> bool)
     }
 }
 
-fn counts(snapshot: &DeliverySnapshot) -> [u64; 5] {
+pub(super) fn counts(snapshot: &DeliverySnapshot) -> [u64; 5] {
     let DeliverySnapshot { offered, delivered, queued, shed, rejected, .. } = snapshot;
     [*offered, *delivered, *queued, *shed, *rejected]
 }
@@ -397,7 +397,7 @@ fn a_batch_keeps_its_order_through_any_search() {
     batch.settle(&[Fate::Delivered; 2]);
     assert_eq!(batch.part(), [4, 5, 6, 7]);
     batch.settle(&[Fate::Delivered; 4]);
-    assert!(batch.is_empty() && batch.room(100) == 100);
+    assert_eq!((batch.len(), batch.room(100)), (0, 100));
 }
 
 /// What the other side does in one attempt.

@@ -114,7 +114,7 @@ impl Admin {
         let watch = TopicWatch::new(config)?;
         let client: AdminClient<LogContext> = config
             .client_config()?
-            .create_with_context(LogContext)
+            .create_with_context(LogContext { health: Arc::clone(watch.health()) })
             .map_err(|error| from_kafka(&format!("kafka at {brokers}"), &error))?;
         Ok(Admin { client, watch, brokers, deadline })
     }
@@ -190,7 +190,9 @@ impl Admin {
         let wanted = usize::try_from(spec.partitions).unwrap_or(0);
         loop {
             let layout = self.watch.layout(&spec.name, self.deadline)?;
-            if layout.is_some_and(|layout| layout.led && layout.partitions.len() >= wanted) {
+            if layout.is_some_and(|layout| {
+                layout.leaderless.is_empty() && layout.partitions.len() >= wanted
+            }) {
                 return Ok(());
             }
             if Instant::now() >= self.deadline {

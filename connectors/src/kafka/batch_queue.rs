@@ -124,20 +124,33 @@ impl PartitionQueue {
         let wake = Arc::as_ptr(&this.wake).cast_mut().cast::<c_void>();
         // SAFETY: point 5; the callback only reads through the pointer.
         unsafe { sys::rd_kafka_queue_cb_event_enable(queue, Some(on_event), wake) };
+        this.start_at(start)?;
+        Ok(this)
+    }
+
+    /// Goes on elsewhere. What is queued for the former place is never handed out: the client numbers
+    /// the starts of a partition, and `take` passes over entries of an earlier one. Does not block.
+    pub(super) fn restart(&mut self, start: StartAt) -> KafkaResult<()> {
+        self.start_at(start)
+    }
+
+    fn start_at(&self, start: StartAt) -> KafkaResult<()> {
         let offset = match start {
             StartAt::Beginning => i64::from(sys::RD_KAFKA_OFFSET_BEGINNING),
             StartAt::Offset(offset) => offset.max(0),
         };
         // SAFETY: topic and queue are alive and of this client; the queue comes from
-        // `rd_kafka_queue_new`, as the call demands.
-        let failed =
-            unsafe { sys::rd_kafka_consume_start_queue(topic, partition, offset, queue) } != 0;
+        // `rd_kafka_queue_new`, as the call demands. Starting what was started replaces the position;
+        // the client keeps the queue's reference count itself.
+        let failed = unsafe {
+            sys::rd_kafka_consume_start_queue(self.topic, self.partition, offset, self.queue)
+        } != 0;
         if failed {
             // SAFETY: reads a variable of this thread, set by the call above.
             let code = unsafe { sys::rd_kafka_last_error() };
             return Err(KafkaError::MessageConsumption(code.into()));
         }
-        Ok(this)
+        Ok(())
     }
 
     /// Takes what is queued, at most `budget` entries, without waiting.
@@ -194,8 +207,9 @@ pub(super) enum Entry<'a> {
     Record(Record<'a>),
     /// The log ended here when the broker was asked; the next record will have this offset or a later one.
     End(i64),
-    /// The partition cannot be read, for now or at all.
-    Fault(RDKafkaErrorCode, String),
+    /// The partition cannot be read, for now or at all: why, in the client's words, and at which offset
+    /// (negative where the client does not say).
+    Fault(RDKafkaErrorCode, String, i64),
 }
 
 /// What one call took from a queue; gives it back when dropped.
@@ -243,7 +257,7 @@ unsafe fn entry<'a>(message: *mut sys::rd_kafka_message_t) -> Entry<'a> {
         // With an error, the value is its description.
         let text =
             value.map(|text| String::from_utf8_lossy(text).trim_end_matches('\0').to_owned());
-        return Entry::Fault(code, text.unwrap_or_else(|| code.to_string()));
+        return Entry::Fault(code, text.unwrap_or_else(|| code.to_string()), offset);
     }
     let mut kind = sys::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
     // SAFETY: the message is alive; the kind is one of the three values of the `enum`, which the client

@@ -288,6 +288,13 @@ impl KafkaConfig {
 }
 
 impl Security {
+    /// As whom the client speaks to the brokers, for messages; nothing where it does not say who it is.
+    pub(super) fn identity(&self) -> Option<String> {
+        let mechanism = self.mechanism?.as_str();
+        let user = self.username.as_deref().unwrap_or_default();
+        Some(format!("user `{user}` with {mechanism}"))
+    }
+
     fn validate(&self) -> Result<(), KafkaConfigError> {
         let wrong = |field: &str, reason: &str| {
             Err(KafkaConfigError::field(format!("security.{field}"), reason))

@@ -15,6 +15,8 @@
 //! Topic, partition and offset identify it, so the same letter written twice, after a restart, can be
 //! told from two letters. Letters of one key stay in order.
 
+use std::sync::Arc;
+
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::types::RDKafkaErrorCode;
 use tidewatch_dataflow::dead_letter::{DeadLetter, Reason};
@@ -23,7 +25,8 @@ use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter
 
 use super::config::KafkaConfig;
 use super::context::LogContext;
-use super::error::from_kafka;
+use super::error::{classify, from_kafka};
+use super::health::KafkaHealth;
 use super::producer::{owned_headers, producer_config};
 
 /// Writes dead letters to a topic.
@@ -32,6 +35,7 @@ pub struct DeadLetterWriter {
     topic: String,
     topics: Topics,
     brokers: String,
+    health: Arc<KafkaHealth>,
 }
 
 impl DeadLetterWriter {
@@ -46,10 +50,17 @@ impl DeadLetterWriter {
         topic: &str,
     ) -> Result<Self, ConnectorError> {
         let brokers = config.brokers.join(",");
+        let health = KafkaHealth::new(config);
         let producer = producer_config(config)?
-            .create_with_context(LogContext)
+            .create_with_context(LogContext { health: Arc::clone(&health) })
             .map_err(|error| from_kafka(&format!("kafka at {brokers}"), &error))?;
-        Ok(DeadLetterWriter { producer, topic: topic.to_owned(), topics: topics.clone(), brokers })
+        let (topic, topics) = (topic.to_owned(), topics.clone());
+        Ok(DeadLetterWriter { producer, topic, topics, brokers, health })
+    }
+
+    /// How the producer's connection to the brokers fares.
+    pub fn health(&self) -> &Arc<KafkaHealth> {
+        &self.health
     }
 
     fn endpoint(&self) -> String {
@@ -104,7 +115,10 @@ impl SinkWriter for DeadLetterWriter {
         match last_error {
             // Nothing went through: say why instead of asking for the same again.
             Some(error) if receipt.accepted == 0 && receipt.rejected.is_empty() => {
-                Err(from_kafka(&self.endpoint(), &error))
+                Err(match self.health.refusal() {
+                    Some((code, reason)) => classify(&self.endpoint(), code, &reason),
+                    None => from_kafka(&self.endpoint(), &error),
+                })
             }
             _ => {
                 receipt.retry.sort_unstable();

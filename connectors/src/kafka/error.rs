@@ -73,7 +73,7 @@ fn remedy(code: Code) -> Verdict {
         }
         Code::SSL => Verdict::Refused("check `ca`, `certificate` and `key` in `kafka.security`"),
         Code::AutoOffsetReset | Code::OffsetOutOfRange => Verdict::Refused(
-            "the offset asked for is not in the log, since retention removed it or the topic was made anew; start from `earliest` to go on with what is left",
+            "the offset asked for is not in the log, since retention removed it or the topic was recreated",
         ),
         Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::UnknownPartition => {
             Verdict::Refused(

@@ -20,8 +20,25 @@
 //!
 //! # Position
 //!
-//! Offsets within a partition rise from poll to poll. [`Start`] says where to begin; after that the
-//! position is the offset after the last record handed out ([`KafkaReader::position`]).
+//! Offsets within a partition rise from poll to poll, with gaps where the log has them: compacted records,
+//! markers and aborted records of transactions. [`Start`] says where to begin; after that the position is
+//! the offset after the last record handed out, or after the markers behind it
+//! ([`SourceReader::position`](tidewatch_dataflow::source::SourceReader::position)).
+//!
+//! # When the place is gone
+//!
+//! Where the log no longer has the position, its bounds are asked for on a thread beside the worker:
+//!
+//! | the log | then |
+//! | --- | --- |
+//! | begins after the position | retention removed unread records: [`OnRetention`] decides |
+//! | ends before it, three times a second apart | the topic was recreated or truncated: the partition stops |
+//! | has it | the place is tried again, with the last record read compared |
+//!
+//! A topic that was recreated may also have grown past the position already. So the record before it is
+//! fetched again and compared where its hash is known ([`Assigned::seen`]); at run time this is done once
+//! the brokers have denied that the partition exists, which is asked every second. A partition that has stopped says so in every poll
+//! ([`KafkaReader::fault`]) until [`KafkaReader::restart`]; the others go on.
 //!
 //! # The end of a partition
 //!
@@ -34,8 +51,7 @@
 //!
 //! Lost connections, moved leaders and restarted brokers are dealt with by librdkafka and show as
 //! `Pending`, with a line in the log. What a person must mend (credentials, a missing topic) is
-//! `Refused` with the remedy. An offset that retention has removed stops that partition, and every poll
-//! says so, since going on silently would lose records; other partitions go on.
+//! `Refused` with the remedy. [`KafkaHealth`] says at any time what is wrong, for `/readyz` and metrics.
 
 pub mod admin;
 mod batch_queue;
@@ -43,11 +59,18 @@ mod config;
 mod context;
 pub mod dead_letters;
 mod error;
+mod health;
+mod partition_watch;
 pub mod producer;
 mod reader;
 mod start;
+mod statistics;
 mod topics;
 
 pub use config::{KafkaConfig, KafkaConfigError, Mechanism, Protocol, Security};
-pub use reader::{BUDGET_MAX, KafkaReader, Start};
+pub use health::{HealthSnapshot, KafkaHealth};
+pub use partition_watch::PartitionWatch;
+pub use reader::{
+    Assigned, BUDGET_MAX, KafkaReader, OnRetention, PartitionFault, SeenRecord, Start,
+};
 pub use topics::{TopicWatch, partitions};

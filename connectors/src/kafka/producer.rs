@@ -1,7 +1,7 @@
 //! A producer: a bounded queue that librdkafka's own threads empty, with delivery counted.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientContext;
@@ -14,8 +14,9 @@ use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::time::EventTime;
 
 use super::config::KafkaConfig;
-use super::context::log_line;
+use super::context::{log_line, parse};
 use super::error::{classify, from_kafka};
+use super::health::{KafkaHealth, is_refusal};
 
 /// A record to write.
 #[derive(Copy, Clone, Debug, Default)]
@@ -72,7 +73,10 @@ impl Producer {
     pub fn new(config: &KafkaConfig) -> Result<Self, ConnectorError> {
         let brokers = config.brokers.join(",");
         let inner = producer_config(config)?
-            .create_with_context(Counting::default())
+            .create_with_context(Counting {
+                health: KafkaHealth::new(config),
+                ..Counting::default()
+            })
             .map_err(|error| from_kafka(&format!("kafka at {brokers}"), &error))?;
         Ok(Producer { inner, brokers })
     }
@@ -129,11 +133,20 @@ impl Producer {
     /// records were given up since the last flush.
     pub fn flush(&self, timeout: Duration) -> Result<ProducerCounts, ConnectorError> {
         let endpoint = self.endpoint("*");
-        self.inner.flush(timeout).map_err(|error| from_kafka(&endpoint, &error))?;
-        match self.inner.client().context().last_failure.lock().ok().and_then(|mut f| f.take()) {
-            Some(error) => Err(from_kafka(&endpoint, &error)),
+        let failed = |error: &KafkaError| match self.health().refusal() {
+            Some((code, reason)) => classify(&endpoint, code, &reason),
+            None => from_kafka(&endpoint, error),
+        };
+        self.inner.flush(timeout).map_err(|error| failed(&error))?;
+        match self.counts_of().last_failure.lock().ok().and_then(|mut f| f.take()) {
+            Some(error) => Err(failed(&error)),
             None => Ok(self.counts()),
         }
+    }
+
+    /// How the producer's connection to the brokers fares.
+    pub fn health(&self) -> &Arc<KafkaHealth> {
+        &self.counts_of().health
     }
 
     /// What became of the records so far.
@@ -167,6 +180,8 @@ pub(super) fn producer_config(config: &KafkaConfig) -> Result<ClientConfig, Conn
         ("queue.buffering.max.messages", "100000"),
         ("queue.buffering.max.kbytes", "65536"),
         ("message.timeout.ms", "60000"),
+        // So often the client says which brokers it is connected to.
+        ("statistics.interval.ms", "1000"),
     ];
     for (name, value) in wanted {
         if !config.properties.contains_key(name) {
@@ -190,6 +205,7 @@ struct Counting {
     delivered: AtomicU64,
     failed: AtomicU64,
     last_failure: Mutex<Option<KafkaError>>,
+    health: Arc<KafkaHealth>,
 }
 
 impl ClientContext for Counting {
@@ -198,7 +214,16 @@ impl ClientContext for Counting {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        tracing::warn!(%error, reason, "kafka producer error");
+        match error.rdkafka_error_code() {
+            Some(code) if is_refusal(code) => self.health.refused(code, reason),
+            _ => tracing::warn!(%error, reason, "kafka producer error"),
+        }
+    }
+
+    fn stats_raw(&self, json: &[u8]) {
+        if let Some(statistics) = parse(json) {
+            self.health.hear(&statistics);
+        }
     }
 }
 

@@ -14,6 +14,12 @@ use super::context::Context;
 use super::error::{classify, from_kafka};
 use super::reader::{Start, endpoint};
 
+/// One request waits no longer for an answer, so that a refusal (a wrong password) is noticed soon. Asking
+/// again starts no new connection, so one that is slow to make is waited for all the same.
+const REQUEST_MAX: Duration = Duration::from_secs(1);
+/// No more log lines, errors and statistics are taken from the client between two requests.
+const EVENTS_MAX: usize = 64;
+
 /// The offsets to start at.
 ///
 /// A time is looked up after the ends were: a record appended in between is behind the end found, so
@@ -78,10 +84,7 @@ fn look_up(
     if list.count() == 0 {
         return Ok(HashMap::new());
     }
-    let left = deadline.saturating_duration_since(Instant::now());
-    let answer = consumer
-        .offsets_for_times(list, left)
-        .map_err(|error| from_kafka(&format!("kafka at {brokers}"), &error))?;
+    let answer = ask(consumer, &list, &format!("kafka at {brokers}"), deadline)?;
     let mut found = HashMap::new();
     for element in answer.elements() {
         let Some(topic) = topics.index(element.topic()) else { continue };
@@ -94,4 +97,30 @@ fn look_up(
         }
     }
     Ok(found)
+}
+
+/// Asks until an answer comes, the brokers refuse, or the time is over.
+fn ask(
+    consumer: &BaseConsumer<Context>,
+    list: &TopicPartitionList,
+    endpoint: &str,
+    deadline: Instant,
+) -> Result<TopicPartitionList, ConnectorError> {
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let error = match consumer.offsets_for_times(list.clone(), left.min(REQUEST_MAX)) {
+            Ok(answer) => return Ok(answer),
+            Err(error) => from_kafka(endpoint, &error),
+        };
+        for _ in 0..EVENTS_MAX {
+            // Errors go to the context as well; there are no records on this queue.
+            let _ = consumer.poll(Duration::ZERO);
+        }
+        if let Some((code, reason)) = consumer.context().health().take_refusal() {
+            return Err(classify(endpoint, code, &reason));
+        }
+        if !matches!(error, ConnectorError::Transient { .. }) || Instant::now() >= deadline {
+            return Err(error);
+        }
+    }
 }

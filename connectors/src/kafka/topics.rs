@@ -1,5 +1,6 @@
 //! What topics there are and how many partitions they have.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -7,13 +8,19 @@ use rdkafka::types::RDKafkaErrorCode;
 use tidewatch_dataflow::record::{PartitionId, Topics};
 use tidewatch_dataflow::sink::ConnectorError;
 
-use super::config::KafkaConfig;
+use super::config::{KafkaConfig, STATISTICS_INTERVAL_MS};
 use super::context::LogContext;
 use super::error::{classify, from_kafka};
+use super::health::KafkaHealth;
 
 /// A topic that was just made may be unknown to some brokers for a moment.
 const UNKNOWN_GRACE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(100);
+/// One request waits no longer for an answer, so that a refusal (a wrong password) is noticed soon. Asking
+/// again starts no new connection, so one that is slow to make is waited for all the same.
+const REQUEST_MAX: Duration = Duration::from_secs(1);
+/// No more log lines, errors and statistics are taken from the client between two requests.
+const EVENTS_MAX: usize = 64;
 
 /// The partitions of all `topics`, sorted.
 ///
@@ -43,8 +50,8 @@ pub(super) struct Layout {
     pub(super) partitions: Vec<i32>,
     /// The fewest replicas that a partition has.
     pub(super) replication: usize,
-    /// Whether every partition has a leader.
-    pub(super) led: bool,
+    /// The numbers of those that have no leader.
+    pub(super) leaderless: Vec<i32>,
 }
 
 impl TopicWatch {
@@ -54,13 +61,21 @@ impl TopicWatch {
     /// [`ConnectorError::Permanent`] for a configuration that cannot work.
     pub fn new(config: &KafkaConfig) -> Result<Self, ConnectorError> {
         let brokers = config.brokers.join(",");
+        let health = KafkaHealth::new(config);
         let mut client = config.client_config()?;
         // Asking must not create.
-        client.set("allow.auto.create.topics", "false");
+        client
+            .set("allow.auto.create.topics", "false")
+            .set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
         let client = client
-            .create_with_context(LogContext)
+            .create_with_context(LogContext { health })
             .map_err(|error| from_kafka(&format!("kafka at {brokers}"), &error))?;
         Ok(TopicWatch { client, brokers })
+    }
+
+    /// How the client fares; brought up to date whenever the brokers are asked.
+    pub fn health(&self) -> &Arc<KafkaHealth> {
+        &self.client.context().health
     }
 
     /// The partitions of all `topics`, sorted.
@@ -121,14 +136,35 @@ impl TopicWatch {
         }
     }
 
-    fn ask(&self, name: &str, deadline: Instant) -> Result<Option<Layout>, ConnectorError> {
+    /// Takes log lines, errors and statistics from the client, which tell how it fares.
+    fn serve(&self) {
+        for _ in 0..EVENTS_MAX {
+            // Errors go to the context as well; there are no records.
+            let _ = self.client.poll(Duration::ZERO);
+        }
+    }
+
+    /// One request for the shape of topic `name`; `None` when there is no such topic.
+    pub(super) fn ask(
+        &self,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Option<Layout>, ConnectorError> {
         let endpoint = format!("kafka topic {name} at {}", self.brokers);
-        let left = deadline.saturating_duration_since(Instant::now()).max(PAUSE);
-        let metadata = match self.client.fetch_metadata(Some(name), left) {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = self.client.fetch_metadata(Some(name), left.clamp(PAUSE, REQUEST_MAX));
+        self.serve();
+        let metadata = match answer {
             Ok(metadata) => metadata,
             Err(error) if is_unknown(error.rdkafka_error_code()) => return Ok(None),
-            Err(error) => return Err(from_kafka(&endpoint, &error)),
+            Err(error) => {
+                return Err(match self.health().refusal() {
+                    Some((code, reason)) => classify(&endpoint, code, &reason),
+                    None => from_kafka(&endpoint, &error),
+                });
+            }
         };
+        self.health().answered();
         let Some(topic) = metadata.topics().iter().find(|topic| topic.name() == name) else {
             return Ok(None);
         };
@@ -145,7 +181,7 @@ impl TopicWatch {
         Ok(Some(Layout {
             partitions,
             replication: all.iter().map(|p| p.replicas().len()).min().unwrap_or(0),
-            led: all.iter().all(|partition| partition.leader() >= 0),
+            leaderless: all.iter().filter(|p| p.leader() < 0).map(|p| p.id()).collect(),
         }))
     }
 }

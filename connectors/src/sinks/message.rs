@@ -98,6 +98,7 @@ pub(super) fn ended(reason: EndReason) -> &'static str {
         EndReason::Recovered => "recovered",
         EndReason::NoData => "no more data",
         EndReason::Merged => "merged with an earlier incident",
+        EndReason::RuleChanged => "rule changed or removed",
     }
 }
 

@@ -9,8 +9,11 @@ use std::time::{Duration, Instant};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use tidewatch_connectors::kafka::producer::{Message, Producer};
-use tidewatch_connectors::kafka::{KafkaConfig, KafkaReader, Start};
-use tidewatch_dataflow::record::{PartitionId, RecordTime, Topics};
+use tidewatch_connectors::kafka::{KafkaConfig, KafkaReader, SeenRecord, Start};
+use tidewatch_dataflow::record::{
+    PartitionId, Record, RecordBatch, RecordTime, Topics, record_hash,
+};
+use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::source::{Poll, SourceReader};
 
 /// Long enough for a machine whose cores are busy compiling.
@@ -141,4 +144,24 @@ pub fn write(config: &KafkaConfig, topic: &str, values: &[&str]) {
 /// The values as text.
 pub fn texts(read: &[Read]) -> Vec<String> {
     read.iter().map(|r| String::from_utf8(r.value.clone().unwrap_or_default()).unwrap()).collect()
+}
+
+/// How a record without key and with this value is remembered.
+pub fn seen_of(offset: i64, value: &str) -> SeenRecord {
+    let time = RecordTime::Unknown;
+    let record = Record { offset, time, key: None, value: Some(value.as_bytes()) };
+    SeenRecord { offset, hash: record_hash(&record) }
+}
+
+/// Polls until the partition cannot be read; no record may come before.
+pub fn until_error(reader: &mut KafkaReader, partition: PartitionId) -> ConnectorError {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let found = &mut |batch: RecordBatch<'_>| panic!("read {:?}", batch.records);
+        if let Err(error) = reader.poll(partition, budget(10), found) {
+            return error;
+        }
+        assert!(Instant::now() < deadline, "it is never told");
+        std::thread::sleep(Duration::from_millis(5));
+    }
 }

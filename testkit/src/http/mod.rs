@@ -8,10 +8,12 @@
 pub mod client;
 mod fake;
 mod pagerduty;
+mod s3;
 mod slack;
 mod wire;
 
 pub use fake::{Fake, Reply};
 pub use pagerduty::{IncidentState, PagerDutyFake};
+pub use s3::S3Fake;
 pub use slack::SlackFake;
 pub use wire::{Recorded, Response};

@@ -12,7 +12,7 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext, Message as _, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     consumer::{BaseConsumer, Consumer as _},
     error::{KafkaError, RDKafkaErrorCode},
     producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext},
@@ -62,11 +62,52 @@ fn config(bootstrap: &str) -> ClientConfig {
     config
 }
 
-/// Whether the broker serves requests.
-pub(super) fn answers(bootstrap: &str) -> std::result::Result<(), String> {
+/// Whether the broker serves requests and knows `brokers` brokers.
+pub(super) fn answers(bootstrap: &str, brokers: usize) -> std::result::Result<(), String> {
     let consumer: BaseConsumer = config(bootstrap).create().map_err(|error| error.to_string())?;
     let metadata = consumer.fetch_metadata(None, PROBE_LIMIT).map_err(|error| error.to_string())?;
-    if metadata.brokers().is_empty() { Err("no broker registered".into()) } else { Ok(()) }
+    let found = metadata.brokers().len();
+    if found < brokers { Err(format!("{found} of {brokers} brokers registered")) } else { Ok(()) }
+}
+
+/// The number of the broker that leads a partition.
+pub(super) fn leader(bootstrap: &str, topic: &str, partition: i32) -> Option<i32> {
+    let consumer: BaseConsumer = config(bootstrap).create().ok()?;
+    let metadata = consumer.fetch_metadata(Some(topic), PROBE_LIMIT).ok()?;
+    let partitions = metadata.topics().first()?.partitions();
+    let leader = partitions.iter().find(|found| found.id() == partition)?.leader();
+    (leader >= 0).then_some(leader)
+}
+
+/// Creates a topic with so many copies and waits until it can be used.
+pub(super) fn create_topic(
+    bootstrap: &str,
+    topic: &str,
+    partitions: i32,
+    copies: i32,
+    settings: &[(&str, &str)],
+) -> Result<()> {
+    let failed = |error: KafkaError| refused("create topic", topic, error);
+    let admin: AdminClient<_> = config(bootstrap).create().map_err(failed)?;
+    let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(copies));
+    let wanted = settings.iter().fold(wanted, |topic, (key, value)| topic.set(key, value));
+    let created = block_on(admin.create_topics([&wanted], &options())).map_err(failed)?;
+    for outcome in created {
+        outcome.map_err(|(_, code)| refused("create topic", topic, code))?;
+    }
+    let metadata = || admin.inner().fetch_metadata(Some(topic), PROBE_LIMIT).ok();
+    let has_leaders = || {
+        let metadata = metadata()?;
+        let found = metadata.topics().first()?.partitions();
+        let led = found.iter().filter(|partition| partition.leader() >= 0).count();
+        (i32::try_from(led).ok()? == partitions).then_some(())
+    };
+    crate::wait_for(REQUEST_LIMIT, has_leaders)
+        .ok_or_else(|| refused("create topic", topic, "its partitions have no leader"))
+}
+
+fn options() -> AdminOptions {
+    AdminOptions::new().operation_timeout(Some(REQUEST_LIMIT))
 }
 
 fn refused(action: &str, topic: &str, reason: impl ToString) -> Error {
@@ -93,24 +134,52 @@ impl Broker {
         partitions: i32,
         settings: &[(&str, &str)],
     ) -> Result<()> {
-        let failed = |error: KafkaError| refused("create topic", topic, error);
+        create_topic(&self.bootstrap(), topic, partitions, 1, settings)
+    }
+
+    /// Deletes a topic.
+    ///
+    /// # Errors
+    /// If the broker refuses, for instance since there is none.
+    pub fn delete_topic(&self, topic: &str) -> Result<()> {
+        let failed = |error: KafkaError| refused("delete topic", topic, error);
         let admin: AdminClient<_> = config(&self.bootstrap()).create().map_err(failed)?;
-        let wanted = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
-        let wanted = settings.iter().fold(wanted, |topic, (key, value)| topic.set(key, value));
-        let options = AdminOptions::new().operation_timeout(Some(REQUEST_LIMIT));
-        let created = block_on(admin.create_topics([&wanted], &options)).map_err(failed)?;
-        for outcome in created {
-            outcome.map_err(|(_, code)| refused("create topic", topic, code))?;
+        let deleted = block_on(admin.delete_topics(&[topic], &options())).map_err(failed)?;
+        for outcome in deleted {
+            outcome.map_err(|(_, code)| refused("delete topic", topic, code))?;
         }
-        let metadata = || admin.inner().fetch_metadata(Some(topic), PROBE_LIMIT).ok();
-        let has_leaders = || {
-            let metadata = metadata()?;
-            let found = metadata.topics().first()?.partitions();
-            let led = found.iter().filter(|partition| partition.leader() >= 0).count();
-            (i32::try_from(led).ok()? == partitions).then_some(())
-        };
-        crate::wait_for(REQUEST_LIMIT, has_leaders)
-            .ok_or_else(|| refused("create topic", topic, "its partitions have no leader"))
+        Ok(())
+    }
+
+    /// Makes a topic grow to `partitions` partitions.
+    ///
+    /// # Errors
+    /// If the broker refuses, for instance since it has as many.
+    pub fn grow_topic(&self, topic: &str, partitions: usize) -> Result<()> {
+        let failed = |error: KafkaError| refused("grow topic", topic, error);
+        let admin: AdminClient<_> = config(&self.bootstrap()).create().map_err(failed)?;
+        let wanted = NewPartitions::new(topic, partitions);
+        let grown = block_on(admin.create_partitions([&wanted], &options())).map_err(failed)?;
+        for outcome in grown {
+            outcome.map_err(|(_, code)| refused("grow topic", topic, code))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the records of a partition before `offset`, as retention does.
+    ///
+    /// # Errors
+    /// If the broker refuses, for instance since the log ends before.
+    pub fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Result<()> {
+        let failed = |error: KafkaError| refused("delete records of", topic, error);
+        let admin: AdminClient<_> = config(&self.bootstrap()).create().map_err(failed)?;
+        let mut before = TopicPartitionList::new();
+        before.add_partition_offset(topic, partition, Offset::Offset(offset)).map_err(failed)?;
+        let deleted = block_on(admin.delete_records(&before, &options())).map_err(failed)?;
+        for element in deleted.elements() {
+            element.error().map_err(failed)?;
+        }
+        Ok(())
     }
 
     /// Writes messages and waits until all are acknowledged. Within a

@@ -188,7 +188,7 @@ impl MailServer {
 
 /// An authority (`authority.pem`) and a server certificate signed by it
 /// (`cert.pem`, `key.pem`), on the P-256 curve: quicker to make than RSA.
-fn make_certificate(folder: &RunFolder) -> Result<()> {
+pub(crate) fn make_certificate(folder: &RunFolder) -> Result<()> {
     const NEW_KEY: [&str; 5] =
         ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
     folder.write(

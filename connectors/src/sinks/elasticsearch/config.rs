@@ -3,11 +3,13 @@
 use std::num::NonZeroUsize;
 
 use serde::Deserialize;
-use tidewatch_dataflow::config::Secret;
+use tidewatch_dataflow::config::{ByteSize, Secret};
 use tidewatch_dataflow::record::Topics;
 
 use super::ElasticsearchWriter;
-use crate::delivery::{DeliveryConfig, OnFull, default_batch_items, default_queue_items};
+use crate::delivery::{
+    DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill,
+};
 use crate::http;
 use crate::sinks::OpenError;
 
@@ -27,12 +29,15 @@ pub struct ElasticsearchConfig {
     pub password: Option<Secret>,
     /// An encoded API key, instead of user and password.
     pub api_key: Option<Secret>,
-    /// What happens when the queue is full: `stall` (default) or `shed`.
+    /// What happens when the queue and the spill are full: `stall` (default) or `shed`.
     #[serde(default)]
     pub on_full: OnFull,
     /// The queue is full from this many lines on. Default: 100,000.
     #[serde(default = "queue_items")]
     pub queue_items: NonZeroUsize,
+    /// Bytes behind the queue, in the state store of `[checkpoint]`, for what finds it full. Default: 1 GiB.
+    #[serde(default = "default_spill")]
+    pub spill: ByteSize,
     /// Lines in a request, at most. Default: 5,000.
     #[serde(default = "batch_items")]
     pub batch_items: NonZeroUsize,
@@ -65,6 +70,7 @@ impl ElasticsearchConfig {
     pub fn delivery(&self) -> DeliveryConfig {
         DeliveryConfig {
             queue_items: self.queue_items.get(),
+            spill: self.spill.bytes(),
             batch_items: self.batch_items.get(),
             on_full: self.on_full,
             ..DeliveryConfig::default()

@@ -7,11 +7,11 @@ use lettre::message::Mailbox;
 use lettre::transport::smtp::authentication::Credentials;
 use lettre::transport::smtp::client::{Certificate, TlsParameters};
 use serde::Deserialize;
-use tidewatch_dataflow::config::Secret;
+use tidewatch_dataflow::config::{ByteSize, Secret};
 
 use super::EmailWriter;
 use super::writer::Relay;
-use crate::delivery::{DeliveryConfig, chain};
+use crate::delivery::{DeliveryConfig, chain, default_spill};
 use crate::http::{Endpoint, Redaction};
 use crate::sinks::OpenError;
 
@@ -49,6 +49,10 @@ pub struct EmailConfig {
     pub from: String,
     /// Recipients; at least one.
     pub to: Vec<String>,
+    /// Bytes behind the queue, in the state store of `[checkpoint]`, for messages that find it full. Default:
+    /// 1 GiB.
+    #[serde(default = "default_spill")]
+    pub spill: ByteSize,
 }
 
 impl EmailConfig {
@@ -75,7 +79,8 @@ impl EmailConfig {
 
     /// How to queue and retry: a few mails to a connection, so that a storm of them needs few.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig { batch_items: 20, ..DeliveryConfig::channel() }
+        let spill = self.spill.bytes();
+        DeliveryConfig { batch_items: 20, spill, ..DeliveryConfig::channel() }
     }
 
     /// Fetches password and certificate and makes the writer. Reaches no relay.

@@ -14,7 +14,9 @@ use tokio::runtime::Handle;
 
 use super::letter::compose;
 use super::*;
-use crate::delivery::{Delivery, DeliveryConfig, DeliverySnapshot, DeliveryState, SinkHandle};
+use crate::delivery::{
+    Delivery, DeliveryConfig, DeliverySnapshot, DeliveryState, SinkHandle, default_spill,
+};
 use crate::sinks::sample;
 
 /// What a scripted relay was told: envelope recipients and text of each accepted mail.
@@ -117,6 +119,7 @@ fn config(port: u16) -> EmailConfig {
         password: Some(Secret::Given("s3cret".into())),
         from: "Tidewatch <tidewatch@example.org>".into(),
         to: vec!["a@example.org".into(), "B <b@example.org>".into()],
+        spill: default_spill(),
     }
 }
 

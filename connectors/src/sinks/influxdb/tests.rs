@@ -14,7 +14,9 @@ use tokio::runtime::Handle;
 
 use super::line_protocol::encode;
 use super::*;
-use crate::delivery::{Closed, Delivery, DeliveryConfig, DeliveryState, SinkHandle};
+use crate::delivery::{
+    Closed, Delivery, DeliveryConfig, DeliveryState, SinkHandle, default_spill,
+};
 use crate::sinks::sample::{Breakable, until};
 
 /// A parsed line: measurement, tags, fields, milliseconds.
@@ -179,6 +181,7 @@ fn config(url: &str) -> InfluxConfig {
         token: Secret::Env("X".into()),
         on_full: Default::default(),
         queue_items: 1_000.try_into().unwrap(),
+        spill: default_spill(),
         batch_items: 8.try_into().unwrap(),
     }
 }

@@ -24,14 +24,14 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tidewatch_dataflow::alert::{Notification, Severity};
-use tidewatch_dataflow::config::Secret;
+use tidewatch_dataflow::config::{ByteSize, Secret};
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
 
 use super::OpenError;
 use super::channel::{Channel, tell_all};
 use super::instant::rfc3339;
 use super::message::{Message, clean};
-use crate::delivery::DeliveryConfig;
+use crate::delivery::{DeliveryConfig, default_spill};
 use crate::http::{Endpoint, Redaction, client, parse_url};
 
 /// `pagerduty` of a receiver: `{ routing_key = { env = "PAGERDUTY_KEY" } }`.
@@ -43,6 +43,10 @@ pub struct PagerDutyConfig {
     /// Where to send events. Default: `https://events.pagerduty.com/v2/enqueue`.
     #[serde(default = "url")]
     pub url: String,
+    /// Bytes behind the queue, in the state store of `[checkpoint]`, for messages that find it full. Default:
+    /// 1 GiB.
+    #[serde(default = "default_spill")]
+    pub spill: ByteSize,
 }
 
 fn url() -> String {
@@ -50,6 +54,11 @@ fn url() -> String {
 }
 
 impl PagerDutyConfig {
+    /// The service behind `routing_key` at PagerDuty itself, with default bounds.
+    pub fn new(routing_key: Secret) -> Self {
+        PagerDutyConfig { routing_key, url: url(), spill: default_spill() }
+    }
+
     /// Checks what can be checked without the key and without the server.
     ///
     /// # Errors
@@ -60,7 +69,7 @@ impl PagerDutyConfig {
 
     /// How to queue and retry.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig::channel()
+        DeliveryConfig { spill: self.spill.bytes(), ..DeliveryConfig::channel() }
     }
 
     /// Fetches the key and makes the writer. Reaches no server.

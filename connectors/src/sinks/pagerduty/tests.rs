@@ -12,7 +12,8 @@ use crate::delivery::{Delivery, DeliverySnapshot, DeliveryState, SinkHandle};
 use crate::sinks::sample;
 
 fn sink(pagerduty: &PagerDutyFake, key: &str) -> SinkHandle<Notification> {
-    let config = PagerDutyConfig { routing_key: Secret::Given(key.into()), url: pagerduty.url() };
+    let key = Secret::Given(key.into());
+    let config = PagerDutyConfig { url: pagerduty.url(), ..PagerDutyConfig::new(key) };
     let delivery = DeliveryConfig {
         retry_delay_min: Duration::from_millis(1),
         retry_delay_max: Duration::from_millis(5),

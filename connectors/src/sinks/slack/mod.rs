@@ -28,13 +28,13 @@ use reqwest::{Client, Url};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tidewatch_dataflow::alert::{Notification, Severity};
-use tidewatch_dataflow::config::Secret;
+use tidewatch_dataflow::config::{ByteSize, Secret};
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
 
 use super::OpenError;
 use super::channel::{Channel, tell_all};
 use super::message::Message;
-use crate::delivery::DeliveryConfig;
+use crate::delivery::{DeliveryConfig, default_spill};
 use crate::http::{Endpoint, Redaction, client, parse_url};
 
 /// `slack` of a receiver: `{ webhook = { env = "SLACK_WEBHOOK" } }`.
@@ -43,12 +43,21 @@ use crate::http::{Endpoint, Redaction, client, parse_url};
 pub struct SlackConfig {
     /// Address of the incoming webhook; its path is what allows to post, so it is a secret.
     pub webhook: Secret,
+    /// Bytes behind the queue, in the state store of `[checkpoint]`, for messages that find it full. Default:
+    /// 1 GiB.
+    #[serde(default = "default_spill")]
+    pub spill: ByteSize,
 }
 
 impl SlackConfig {
+    /// The channel behind `webhook`, with default bounds.
+    pub fn new(webhook: Secret) -> Self {
+        SlackConfig { webhook, spill: default_spill() }
+    }
+
     /// How to queue and retry.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig::channel()
+        DeliveryConfig { spill: self.spill.bytes(), ..DeliveryConfig::channel() }
     }
 
     /// Fetches the webhook's address and makes the writer. Reaches no server.

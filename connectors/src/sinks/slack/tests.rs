@@ -16,7 +16,7 @@ fn sink(slack: &SlackFake) -> SinkHandle<Notification> {
 }
 
 fn sink_to(url: &str) -> SinkHandle<Notification> {
-    let config = SlackConfig { webhook: Secret::Given(url.to_owned()) };
+    let config = SlackConfig::new(Secret::Given(url.to_owned()));
     let delivery = DeliveryConfig {
         retry_delay_min: Duration::from_millis(1),
         retry_delay_max: Duration::from_millis(5),
@@ -119,7 +119,7 @@ async fn a_revoked_webhook_holds_everything_and_is_never_named() {
 #[tokio::test]
 async fn an_unreachable_webhook_is_never_named_either() {
     let url = SlackFake::start().unwrap().url();
-    let mut writer = SlackConfig { webhook: Secret::Given(url.clone()) }.open().unwrap();
+    let mut writer = SlackConfig::new(Secret::Given(url.clone())).open().unwrap();
     let error = writer.write(&[sample::opening()]).await.unwrap_err();
     assert!(matches!(error, ConnectorError::Transient { .. }));
     let text = format!("{error} {error:?} {writer:?}");
@@ -128,7 +128,7 @@ async fn an_unreachable_webhook_is_never_named_either() {
 
 #[test]
 fn a_secret_that_is_no_address_is_not_shown() {
-    let config = SlackConfig { webhook: Secret::Given("hooks/T0/B0/secret".into()) };
+    let config = SlackConfig::new(Secret::Given("hooks/T0/B0/secret".into()));
     let error = config.open().unwrap_err().to_string();
     assert!(error.starts_with("`webhook` is not usable") && !error.contains("secret"), "{error}");
     assert!(

@@ -6,7 +6,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use tidewatch_dataflow::config::{ByteSize, HumanDuration};
 
-use crate::delivery::{DeliveryConfig, OnFull, default_batch_items, default_queue_items};
+use crate::delivery::{
+    DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill,
+};
 
 /// Where the embedded store is and how much it keeps.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -20,12 +22,15 @@ pub struct SqliteConfig {
     /// The file never grows beyond this; the oldest goes first. At least 16 MiB. Default: 1 GiB.
     #[serde(default = "default_max_size")]
     pub max_size: ByteSize,
-    /// What happens when the queue in front of the store is full. Default: `"stall"`.
+    /// What happens when the queue in front of the store and the spill are full. Default: `"stall"`.
     #[serde(default)]
     pub on_full: OnFull,
     /// How many items wait at most, for each of metrics, logs and alerts.
     #[serde(default = "default_queue_items")]
     pub queue_items: usize,
+    /// Bytes behind each queue, in the state store of `[checkpoint]`, for what finds it full. Default: 1 GiB.
+    #[serde(default = "default_spill")]
+    pub spill: ByteSize,
     /// How many items one transaction takes at most.
     #[serde(default = "default_batch_items")]
     pub batch_items: usize,
@@ -40,6 +45,7 @@ impl SqliteConfig {
     pub fn delivery(&self) -> DeliveryConfig {
         DeliveryConfig {
             queue_items: self.queue_items,
+            spill: self.spill.bytes(),
             batch_items: self.batch_items,
             on_full: self.on_full,
             ..DeliveryConfig::default()
@@ -54,6 +60,7 @@ impl SqliteConfig {
             max_size: default_max_size(),
             on_full: OnFull::default(),
             queue_items: default_queue_items(),
+            spill: default_spill(),
             batch_items: default_batch_items(),
         }
     }

@@ -238,5 +238,6 @@ fn kind_text(kind: TransitionKind) -> &'static str {
         TransitionKind::Ended(EndReason::Recovered) => "recovered",
         TransitionKind::Ended(EndReason::NoData) => "no_data",
         TransitionKind::Ended(EndReason::Merged) => "merged",
+        TransitionKind::Ended(EndReason::RuleChanged) => "rule_changed",
     }
 }
