@@ -3,6 +3,7 @@
 pub mod cluster;
 pub mod commands;
 pub mod config;
+pub mod crumb;
 pub mod demo;
 pub mod notify;
 pub mod page;

@@ -256,11 +256,11 @@ fn the_program_refuses_a_wrong_file_with_2() {
 
 #[test]
 fn every_command_refuses_a_file_that_is_not_there_with_2() {
-    for command in ["check", "run", "topics"] {
-        let (code, out, err) = told(&tidewatch(&[command, "-c", "no/such/file.toml"]));
-        assert_eq!((code, out.as_str()), (Some(2), ""), "{command}: {err}");
-        assert!(err.contains("could not read `no/such/file.toml`"), "{command}: {err}");
-        assert!(err.contains("help: name a file that exists"), "{command}: {err}");
+    for command in [&["check"][..], &["run"], &["topics"], &["checkpoint", "list"]] {
+        let (code, out, err) = told(&tidewatch(&[command, &["-c", "no/such/file.toml"]].concat()));
+        assert_eq!((code, out.as_str()), (Some(2), ""), "{command:?}: {err}");
+        assert!(err.contains("could not read `no/such/file.toml`"), "{command:?}: {err}");
+        assert!(err.contains("help: name a file that exists"), "{command:?}: {err}");
     }
 }
 
@@ -301,9 +301,16 @@ fn a_cluster_out_of_reach_is_1_and_soon() {
 fn help_names_commands_examples_defaults_and_exit_codes() {
     let (code, help, _) = told(&tidewatch(&["--help"]));
     assert_eq!(code, Some(0));
-    for word in
-        ["demo", "run", "check", "topics", "Try it:", "Exit codes:", "invalid configuration"]
-    {
+    for word in [
+        "demo",
+        "run",
+        "check",
+        "topics",
+        "checkpoint",
+        "Try it:",
+        "Exit codes:",
+        "invalid configuration",
+    ] {
         assert!(help.contains(word), "`{word}` is missing in\n{help}");
     }
     for command in ["demo", "run", "check", "topics"] {

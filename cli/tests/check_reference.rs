@@ -12,8 +12,8 @@ use serde::de::{
     Visitor,
 };
 use tidewatch::config::file::{
-    AnomalySection, DeadLettersSection, ErrorBurstSection, HttpSection, InventorySection,
-    LimitsSection, RuleCommon, SinksSection, SourceSection, StatisticSection, StorageSection,
+    AnomalySection, CheckpointSection, DeadLettersSection, ErrorBurstSection, HttpSection,
+    InventorySection, LimitsSection, RuleCommon, SinksSection, SourceSection, StatisticSection,
     SustainedSection, TimeSection,
 };
 use tidewatch::config::{EntrySection, parse, parse_inventory};
@@ -45,7 +45,7 @@ fn sections() -> BTreeMap<&'static str, BTreeSet<String>> {
         ("## `[dead_letters]`", fields::<DeadLettersSection>()),
         ("## `[inventory]`", fields::<InventorySection>()),
         ("### The inventory file", fields::<EntrySection>()),
-        ("## `[storage]`", fields::<StorageSection>()),
+        ("## `[checkpoint]`", fields::<CheckpointSection>()),
         ("## `[http]`", fields::<HttpSection>()),
         ("## `[limits]`", fields::<LimitsSection>()),
     ])
@@ -143,9 +143,15 @@ fn documented_defaults_are_the_real_ones() {
         ("[time]", "idle_timeout"),
         ("[time]", "future_tolerance"),
         ("[time]", "start"),
+        ("[time]", "on_retention"),
         ("[time]", "stale_after"),
         ("[time]", "max_lead"),
-        ("[storage]", "path"),
+        ("[checkpoint]", "enabled"),
+        ("[checkpoint]", "store"),
+        ("[checkpoint]", "pipeline"),
+        ("[checkpoint]", "interval"),
+        ("[checkpoint]", "keep"),
+        ("[checkpoint]", "on_change"),
         ("[http]", "listen"),
         ("[limits]", "series"),
     ];

@@ -20,7 +20,7 @@ use tidewatch_testkit::http::{PagerDutyFake, SlackFake};
 use tidewatch_testkit::influxdb::Influx;
 use tidewatch_testkit::kafka::{Broker, Message};
 use tidewatch_testkit::smtp::{MailServer, Security};
-use tidewatch_testkit::{unique, wait_for};
+use tidewatch_testkit::{free_ports, unique, wait_for};
 
 /// How long a run may take to read, compute and write everything.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -246,14 +246,9 @@ listen = "127.0.0.1:{port}"
         bucket = names.bucket,
         elastic = servers.elastic.url(),
         index = names.index,
-        port = free_port(),
+        // Processes of one run take this port and those after it.
+        port = free_ports(2),
     )
-}
-
-fn free_port() -> u16 {
-    // Processes of one run take this port and those after it.
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    listener.local_addr().unwrap().port()
 }
 
 struct Names {

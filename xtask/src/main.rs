@@ -1,6 +1,7 @@
 //! The project's build system: one command runs every check and every test.
 //!
 //! - `cargo xtask test` does all set-up and runs everything, see [`mod@test`];
+//! - `cargo xtask chaos` kills the program on real servers, see [`chaos`];
 //! - `cargo xtask tidy` checks the house rules, see [`tidy`];
 //! - `cargo xtask services` fetches the real servers, see [`services`].
 
@@ -10,6 +11,7 @@
     reason = "printing is what a command-line program does"
 )]
 
+mod chaos;
 mod services;
 mod shell;
 mod test;
@@ -35,6 +37,8 @@ struct Arguments {
 enum Task {
     /// Does all set-up, then runs all checks and all tests.
     Test(test::TestArguments),
+    /// Kills the program again and again on real servers, and checks what it leaves behind.
+    Chaos(chaos::ChaosArguments),
     /// Checks the house rules.
     Tidy,
     /// Fetches, lists and locates the real servers for the service tests.
@@ -57,6 +61,7 @@ fn main() -> ExitCode {
 fn run(task: Task, project: &Path) -> Result<bool> {
     match task {
         Task::Test(arguments) => test::run(&arguments, project),
+        Task::Chaos(arguments) => chaos::run(&arguments, project),
         Task::Tidy => tidy::run(project).map(|()| true),
         Task::Services(command) => services::run(command, project).map(|()| true),
     }

@@ -1,17 +1,27 @@
-//! Processes: one alone, a member of a cluster, or a supervisor of local members.
+//! Processes: a member that runs the pipeline, alone or in a cluster, and the supervisor above it.
 //!
-//! A timely cluster cannot lose a member: any process that dies ends the run. The supervisor spawns its
-//! members, passes a stop on to all of them, ends them all when one dies, and takes them along when it dies
-//! itself. Timely's worker ports carry no authentication: the addresses of a host file belong on a private
-//! network.
+//! A timely cluster cannot lose a member: any process that dies or hangs ends the run. The supervisor
+//! spawns the members of its machine, passes a stop on to all of them, ends them all when one has failed
+//! and starts them again, and takes them along when it dies itself. Timely's worker ports carry no
+//! authentication: the addresses of a host file belong on a private network.
 
+mod backoff;
+mod connect;
+pub mod exit;
 mod hostfile;
+mod ports;
 mod process;
+mod pulse;
 mod supervise;
 
+pub use backoff::{Backoff, BackoffConfig};
+pub use connect::{ConnectError, LOST_AFTER, connect};
 pub use hostfile::{Hostfile, HostfileError};
-pub use process::{abort_on_panic, die_with_parent, stop_on_signal};
-pub use supervise::{Members, supervise};
+pub use process::{
+    abort_on_panic, crumbs, die_with_parent, is_member, stop_on_signal, stop_requests,
+};
+pub use pulse::{BEAT_EVERY, Heartbeat, Pulse, WorkerPulse, beat};
+pub use supervise::{Limits, Members, supervise};
 
 use std::num::NonZeroUsize;
 

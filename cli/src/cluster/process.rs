@@ -1,5 +1,6 @@
 //! Manners of a process: it stops on signals, dies with its parent, and aborts on a panic.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,9 +9,25 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use nix::unistd::getppid;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+
+use super::exit;
 
 /// The environment variable by which a supervisor tells its members who it is.
 pub(super) const PARENT: &str = "TIDEWATCH_PARENT";
+/// The environment variable by which a supervisor tells its members where to lay their crumbs.
+pub(super) const CRUMBS: &str = "TIDEWATCH_CRUMBS";
+
+/// Whether a supervisor started this process.
+pub fn is_member() -> bool {
+    std::env::var_os(PARENT).is_some()
+}
+
+/// The folder for crumbs, shared by all members of this machine and kept over restarts; `None` without a
+/// supervisor, or when that has no folder.
+pub fn crumbs() -> Option<PathBuf> {
+    std::env::var_os(CRUMBS).filter(|_| is_member()).map(PathBuf::from)
+}
 
 /// Makes every panic abort the process.
 ///
@@ -45,23 +62,42 @@ pub fn die_with_parent() -> anyhow::Result<()> {
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn stop_on_signal(runtime: &tokio::runtime::Handle) -> anyhow::Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
     let _guard = runtime.enter();
-    let mut terminate = signal(SignalKind::terminate()).context("could not handle SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("could not handle SIGINT")?;
+    let mut requests = stop_requests()?;
+    let stop = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&stop);
     runtime.spawn(async move {
+        while requests.recv().await.is_some() {
+            if flag.swap(true, Ordering::Relaxed) {
+                tracing::warn!("asked twice to stop, leaving at once");
+                std::process::exit(exit::FORCED.into());
+            }
+            tracing::info!("stopping: open windows are not fired");
+        }
+    });
+    Ok(stop)
+}
+
+/// A message for each SIGTERM and each Ctrl-C. Must be called within a runtime.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn stop_requests() -> anyhow::Result<mpsc::Receiver<()>> {
+    let mut terminate = signal(SignalKind::terminate()).context("could not handle SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("could not handle SIGINT")?;
+    // Two say it all: stop, and stop at once.
+    let (sender, requests) = mpsc::channel(2);
+    tokio::spawn(async move {
         loop {
             let name = tokio::select! {
                 _ = terminate.recv() => "SIGTERM",
                 _ = interrupt.recv() => "SIGINT",
             };
-            if flag.swap(true, Ordering::Relaxed) {
-                tracing::warn!(signal = name, "asked twice to stop, leaving at once");
-                std::process::exit(130);
+            tracing::info!(signal = name, "asked to stop");
+            if sender.send(()).await.is_err() {
+                return;
             }
-            tracing::info!(signal = name, "stopping: open windows are not fired");
         }
     });
-    Ok(stop)
+    Ok(requests)
 }

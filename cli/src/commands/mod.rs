@@ -4,6 +4,7 @@
 //! takes; the work is done there.
 
 pub mod check;
+pub mod checkpoint;
 pub mod demo;
 mod logging;
 pub mod run;
@@ -23,7 +24,7 @@ use crate::config::{ConfigErrors, Problem};
 /// Everything went as asked.
 pub const EXIT_OK: u8 = 0;
 /// It was tried and failed; of `demo`: a fault was missed, or an alert was false; of `topics`: a topic is
-/// not as the file wants it.
+/// not as the file wants it; of `checkpoint verify`: one is damaged.
 pub const EXIT_FAILED: u8 = 1;
 /// It was not tried: wrong usage, or an invalid configuration.
 pub const EXIT_INVALID: u8 = 2;
@@ -40,11 +41,12 @@ Try it:
   tidewatch check -c tidewatch.toml     is the file right, what would it do?
   tidewatch topics -c tidewatch.toml    create the topics that it reads
   tidewatch run -c tidewatch.toml -w 4  monitor, with four workers
+  tidewatch checkpoint list             what a restart would go on from
 
 Exit codes:
   0  all went as asked
   1  it was tried and failed; demo: a fault was missed, or an alert was false;
-     topics: a topic is not as the file wants it
+     topics: a topic is not as the file wants it; checkpoint: one is damaged
   2  wrong usage or an invalid configuration: nothing was tried
 
 `tidewatch COMMAND --help` says more about each.";
@@ -91,6 +93,12 @@ pub enum Command {
     /// and retention. What exists is compared and never changed: more partitions move keys to other
     /// partitions, and a shorter retention removes records.
     Topics(topics::TopicsArgs),
+    /// Show the checkpoints of a pipeline, and verify them
+    ///
+    /// Looks into the state store that the file names: which checkpoints are there, what is in one of
+    /// them, and whether every object of every one is whole. Changes nothing, so the pipeline may be at
+    /// work.
+    Checkpoint(checkpoint::CheckpointArgs),
 }
 
 /// How to log; to standard error, always.
@@ -127,6 +135,7 @@ pub fn main() -> ExitCode {
         Command::Run(args) => run::run(args, logging.log_format),
         Command::Check(args) => check::run(&args),
         Command::Topics(args) => topics::run(&args),
+        Command::Checkpoint(args) => checkpoint::run(&args),
     };
     done.unwrap_or_else(|error| failure(&error))
 }

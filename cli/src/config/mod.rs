@@ -35,7 +35,7 @@ use std::path::Path as FilePath;
 
 pub use inventory::{EntrySection, Inventory, InventoryEntry, parse_inventory};
 pub use problem::{ConfigErrors, Level, Position, Problem};
-pub use resolved::{PipelineConfig, Rule, Source, Statistic, TimeConfig};
+pub use resolved::{CheckpointConfig, PipelineConfig, Rule, Source, Statistic, TimeConfig};
 
 use document::Document;
 use path::Path;

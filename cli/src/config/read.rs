@@ -12,9 +12,9 @@ use super::decode::{Hints, decode, decode_both, empty_table, only};
 use super::document::Node;
 use super::fields::fields_of;
 use super::file::{
-    AnomalySection, DeadLettersSection, ErrorBurstSection, HttpSection, InventorySection,
-    LimitsSection, RuleCommon, RuleKind, SinksSection, SourceSection, StatisticSection,
-    StorageSection, SustainedSection, TimeSection,
+    AnomalySection, CheckpointSection, DeadLettersSection, ErrorBurstSection, HttpSection,
+    InventorySection, LimitsSection, RuleCommon, RuleKind, SinksSection, SourceSection,
+    StatisticSection, SustainedSection, TimeSection,
 };
 use super::path::Path;
 use super::problem::Level;
@@ -32,7 +32,7 @@ pub(super) const SECTIONS: [(&str, bool); 12] = [
     ("sinks", false),
     ("dead_letters", false),
     ("inventory", false),
-    ("storage", false),
+    ("checkpoint", false),
     ("http", false),
     ("limits", false),
 ];
@@ -55,7 +55,7 @@ pub(super) struct Sections {
     pub(super) sinks: Option<SinksSection>,
     pub(super) dead_letters: Option<DeadLettersSection>,
     pub(super) inventory: Option<InventorySection>,
-    pub(super) storage: Option<StorageSection>,
+    pub(super) checkpoint: Option<CheckpointSection>,
     pub(super) http: Option<HttpSection>,
     pub(super) limits: Option<LimitsSection>,
 }
@@ -75,7 +75,7 @@ pub(super) fn read(report: &mut Report<'_, '_>) -> Sections {
         sinks: section(report, "sinks"),
         dead_letters: section(report, "dead_letters"),
         inventory: section(report, "inventory"),
-        storage: section(report, "storage"),
+        checkpoint: section(report, "checkpoint"),
         http: section(report, "http"),
         limits: section(report, "limits"),
     }

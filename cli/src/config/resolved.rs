@@ -8,12 +8,13 @@ use std::time::Duration;
 use tidewatch_connectors::codec::SourceFormat;
 use tidewatch_connectors::kafka::KafkaConfig;
 use tidewatch_connectors::sinks::ReceiverConfig;
+use tidewatch_connectors::state::Location;
 use tidewatch_dataflow::config::Secret;
 use tidewatch_dataflow::record::Topics;
 use tidewatch_dataflow::time::PaneSize;
 use tidewatch_operators::feed::{Detector, FeedSpec, RuleSpec, Selector, StatisticSpec};
 
-use super::file::{SinksSection, Start};
+use super::file::{OnChange, OnRetention, SinksSection, Start};
 use super::inventory::Inventory;
 use super::problem::Problem;
 
@@ -40,8 +41,8 @@ pub struct PipelineConfig {
     pub inventory_file: Option<PathBuf>,
     /// What is known about groups; empty until the file is loaded, which [`super::load`] does.
     pub inventory: Inventory,
-    /// The folder of the checkpoint store.
-    pub storage: PathBuf,
+    /// What is kept of the state, where, and how often.
+    pub checkpoint: CheckpointConfig,
     /// Where page, API and metrics are served.
     pub listen: SocketAddr,
     /// At most this many series are known to a worker.
@@ -50,6 +51,23 @@ pub struct PipelineConfig {
     pub secrets: Vec<Secret>,
     /// What is allowed but probably not meant.
     pub warnings: Vec<Problem>,
+}
+
+/// What is kept of the state; see [`super::file::CheckpointSection`] for what each means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CheckpointConfig {
+    /// Whether state is kept at all.
+    pub enabled: bool,
+    /// Where it is kept. Resolved: `store.open(runtime)` opens it.
+    pub store: Location,
+    /// Whose state it is.
+    pub pipeline: String,
+    /// How often a checkpoint is written; at least a second.
+    pub interval: Duration,
+    /// How many checkpoints are kept; from 1 to 1,000.
+    pub keep: usize,
+    /// What becomes of the state of what has changed.
+    pub on_change: OnChange,
 }
 
 /// A topic that is read.
@@ -81,6 +99,8 @@ pub struct TimeConfig {
     pub future_tolerance: Duration,
     /// Where to begin without a checkpoint.
     pub start: Start,
+    /// What to do when records between the checkpoint and now are gone.
+    pub on_retention: OnRetention,
     /// Episodes that were over longer ago than this are summarised.
     pub stale_after: Duration,
     /// How far a partition may lead what is applied; at least two of the longest panes.

@@ -4,13 +4,14 @@ use std::path::Path as FilePath;
 use std::time::Duration;
 
 use tidewatch_connectors::codec::Format;
+use tidewatch_connectors::state::Location;
 use tidewatch_dataflow::config::Secret;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
 use tidewatch_operators::detect::sustained::Condition;
 use tidewatch_operators::feed::{Aggregate, Detector};
 
-use super::file::Start;
+use super::file::{OnChange, Start};
 use super::*;
 
 const LEAST: &str = "[kafka]\nbrokers = [\"localhost:9092\"]\n[[sources]]\ntopic = \"t\"\n";
@@ -227,11 +228,23 @@ fn a_start_is_a_word_or_a_time_in_quotes_or_not() {
 }
 
 #[test]
+fn a_bucket_is_named_with_its_service() {
+    let config = resolved(
+        "[checkpoint]\nstore = \"s3://ops/eu\"\nendpoint = \"http://127.0.0.1:9000\"\nkeep = 5\non_change = \"carry\"\n",
+    );
+    let checkpoint = config.checkpoint;
+    assert_eq!(checkpoint.store.to_string(), "s3://ops/eu at http://127.0.0.1:9000");
+    assert_eq!((checkpoint.keep, checkpoint.on_change), (5, OnChange::Carry));
+    assert_eq!(checkpoint.interval, Duration::from_secs(10));
+    assert!(checkpoint.enabled);
+}
+
+#[test]
 fn relative_paths_start_at_the_folder_of_the_file() {
     let config = resolved(
-        "[storage]\npath = \"state\"\n[sinks.sqlite]\npath = \"/var/lib/tw.db\"\n[sinks.influxdb]\nurl = \"http://127.0.0.1:8086\"\norg = \"o\"\nbucket = \"b\"\ntoken = { file = \"secret/token\" }\n[inventory]\nfile = \"hosts.toml\"\n",
+        "[checkpoint]\nstore = \"state\"\n[sinks.sqlite]\npath = \"/var/lib/tw.db\"\n[sinks.influxdb]\nurl = \"http://127.0.0.1:8086\"\norg = \"o\"\nbucket = \"b\"\ntoken = { file = \"secret/token\" }\n[inventory]\nfile = \"hosts.toml\"\n",
     );
-    assert_eq!(config.storage, FilePath::new("etc/state"));
+    assert_eq!(config.checkpoint.store, Location::Directory("etc/state".into()));
     assert_eq!(config.inventory_file.as_deref(), Some(FilePath::new("etc/hosts.toml")));
     assert_eq!(config.sinks.sqlite.unwrap().path, FilePath::new("/var/lib/tw.db"));
     let token = Secret::File("etc/secret/token".to_owned());

@@ -1,9 +1,10 @@
 //! Saying what is wrong in a user's words: near names, and serde's messages put plainly.
 
 /// What people write, from other tools or by habit, and what it is called here.
-const SYNONYMS: [(&str, &str); 35] = [
+const SYNONYMS: [(&str, &str); 39] = [
     ("average", "mean"),
     ("avg", "mean"),
+    ("backend", "store"),
     ("bootstrap.servers", "brokers"),
     ("bootstrap_servers", "brokers"),
     ("clear", "clear_below"),
@@ -25,6 +26,7 @@ const SYNONYMS: [(&str, &str); 35] = [
     ("notify", "receivers"),
     ("pending_for", "for"),
     ("period", "size"),
+    ("path", "store"),
     ("receiver", "receivers"),
     ("recipients", "to"),
     ("retention_ms", "retention"),
@@ -34,7 +36,9 @@ const SYNONYMS: [(&str, &str); 35] = [
     ("sink", "sinks"),
     ("smtp", "relay"),
     ("source", "sources"),
+    ("state", "checkpoint"),
     ("std", "stddev"),
+    ("storage", "checkpoint"),
     ("threshold", "above"),
     ("topics", "sources"),
 ];

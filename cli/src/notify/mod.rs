@@ -1,26 +1,45 @@
 //! Who is told what: transitions become notifications of receivers.
 //!
 //! # What is told
-//! One notification for each opening and one for each end, to the receivers of the rule, in the order of
-//! the transition log.
+//! One notification for each opening and one for each end, in the order of the transition log. An opening
+//! goes to the receivers of the rule; its end goes to exactly those whom the opening was for, whatever the
+//! configuration says by then, also when the rule is gone.
 //!
 //! # What is summarised
 //! An opening that was decided longer than `stale_after` ago is held back: catching up with a backlog
 //! must not page anybody about history. If its incident ends while it is held, opening and end become one
 //! line of a summary; if it is still open once event time has come within `stale_after` of now, it is told
-//! after all. Suppression touches creation only: whatever was told as open is told as ended.
+//! after all. Suppression touches creation only: whatever was told as open is told as ended, and an end
+//! whose opening nobody was told of is told to nobody.
+//!
+//! # After a crash
+//! Transitions since the cut are decided again, perhaps hours later, when they are history. The notifier goes
+//! on from its state at the cut; where a run after the cut has told an opening already, which [`Attempts`]
+//! knows, it is told again rather than held (the outbox drops what has a receipt), so that its end follows.
 //!
 //! # State
-//! One transition for each held opening: as many as there are open incidents in the backlog.
+//! One transition for each held opening, as many as there are open incidents in the backlog; and the
+//! receivers of each incident that was told as open.
 
-use std::collections::BTreeMap;
+mod attempts;
+#[cfg(test)]
+mod crash_tests;
+mod state;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidewatch_dataflow::alert::{IncidentId, Notification, Transition};
+use tidewatch_dataflow::alert::{IncidentId, Notification, Transition, TransitionKind};
 use tidewatch_dataflow::time::EventTime;
 
 use crate::config::Inventory;
+
+pub use attempts::{Attempts, NoAttempts};
+pub use state::NotifierState;
 
 /// What the notifier decides about a transition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,16 +55,31 @@ pub enum Decision {
     Held,
     /// An old incident was over before anybody was told.
     Summarised,
+    /// The end of an incident whose opening was never told, not even held: nobody is waiting for it.
+    Unheard,
 }
 
 /// Turns the transition log into notifications. Knows no clock: the present is passed in.
-#[derive(Debug)]
 pub struct Notifier {
     receivers: BTreeMap<Box<str>, Arc<[String]>>,
     inventory: Inventory,
     stale_after: Duration,
+    attempts: Arc<dyn Attempts>,
     held: BTreeMap<IncidentId, Transition>,
+    /// Incidents told as open, with the receivers of the opening; those without any are not in here.
+    told: BTreeMap<IncidentId, Arc<[String]>>,
     summarised: u64,
+    version: u64,
+}
+
+impl fmt::Debug for Notifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Notifier")
+            .field("held", &self.held.len())
+            .field("told", &self.told.len())
+            .field("summarised", &self.summarised)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Notifier {
@@ -60,23 +94,58 @@ impl Notifier {
             receivers: receivers.collect(),
             inventory,
             stale_after,
+            attempts: Arc::new(NoAttempts),
             held: BTreeMap::new(),
+            told: BTreeMap::new(),
             summarised: 0,
+            version: 0,
         }
+    }
+
+    /// Lets it ask `attempts` what was told before. The default is [`NoAttempts`].
+    #[must_use]
+    pub fn with_attempts(self, attempts: Arc<dyn Attempts>) -> Self {
+        Notifier { attempts, ..self }
+    }
+
+    /// Goes on from `state`, the checkpoint's. To be told at once: openings that were held at the cut and
+    /// told since, so that no end comes before them. Held openings of rules that are gone are dropped, and
+    /// counted as summarised: nobody was told of them.
+    #[must_use]
+    pub fn restore(&mut self, state: NotifierState) -> Vec<Decision> {
+        self.version += 1;
+        self.told = state.told();
+        self.summarised = state.summarised;
+        let mut decisions = Vec::new();
+        for transition in state.held {
+            if !self.attempts.receivers(transition.incident).is_empty() {
+                decisions.push(self.tell_opening(transition));
+            } else if self.receivers.contains_key(&transition.rule) {
+                self.held.insert(transition.incident, transition);
+            } else {
+                self.summarised += 1;
+            }
+        }
+        decisions
+    }
+
+    /// The state at this moment: everything decided so far is in it and nothing else.
+    pub fn snapshot(&self) -> NotifierState {
+        NotifierState::new(self.held.values().cloned().collect(), &self.told, self.summarised)
+    }
+
+    /// A number that changes whenever [`Notifier::snapshot`] would.
+    pub fn version(&self) -> u64 {
+        self.version
     }
 
     /// Decides about the next transition of the log.
     pub fn decide(&mut self, transition: Transition, now: EventTime) -> Decision {
-        let is_old = now.since(transition.decided_at) > self.stale_after;
-        if transition.is_opening() && is_old {
-            self.held.insert(transition.incident, transition);
-            return Decision::Held;
+        self.version += 1;
+        match transition.kind {
+            TransitionKind::Opened => self.open(transition, now),
+            TransitionKind::Ended(_) => self.end(transition),
         }
-        if !transition.is_opening() && self.held.remove(&transition.incident).is_some() {
-            self.summarised += 1;
-            return Decision::Summarised;
-        }
-        self.tell(transition)
     }
 
     /// Held openings to tell after all: event time, applied up to `applied`, has come within
@@ -85,9 +154,10 @@ impl Notifier {
         if self.held.is_empty() || now.since(applied) > self.stale_after {
             return Vec::new();
         }
+        self.version += 1;
         let mut held: Vec<_> = std::mem::take(&mut self.held).into_values().collect();
         held.sort();
-        held.into_iter().map(|transition| self.tell(transition)).collect()
+        held.into_iter().map(|transition| self.tell_opening(transition)).collect()
     }
 
     /// How many incidents were summarised so far.
@@ -95,81 +165,58 @@ impl Notifier {
         self.summarised
     }
 
-    fn tell(&self, transition: Transition) -> Decision {
-        let receivers = self.receivers.get(&transition.rule).cloned().unwrap_or_default();
+    /// How many incidents were told as open and have not ended.
+    pub fn told(&self) -> usize {
+        self.told.len()
+    }
+
+    fn open(&mut self, transition: Transition, now: EventTime) -> Decision {
+        let is_old = now.since(transition.decided_at) > self.stale_after;
+        let is_told = || {
+            self.told.contains_key(&transition.incident)
+                || !self.attempts.receivers(transition.incident).is_empty()
+        };
+        if is_old && !is_told() {
+            self.held.insert(transition.incident, transition);
+            return Decision::Held;
+        }
+        self.held.remove(&transition.incident);
+        self.tell_opening(transition)
+    }
+
+    fn end(&mut self, transition: Transition) -> Decision {
+        if self.held.remove(&transition.incident).is_some() {
+            self.summarised += 1;
+            return Decision::Summarised;
+        }
+        let receivers = match self.told.remove(&transition.incident) {
+            Some(receivers) => receivers,
+            None => self.attempts.receivers(transition.incident).into(),
+        };
+        if receivers.is_empty() {
+            return Decision::Unheard;
+        }
+        self.tell(transition, receivers)
+    }
+
+    /// Tells an opening to the receivers of its rule and to those who may have heard of it before.
+    fn tell_opening(&mut self, transition: Transition) -> Decision {
+        let mut receivers = self.receivers.get(&transition.rule).cloned().unwrap_or_default();
+        let mut before = self.attempts.receivers(transition.incident);
+        before.extend(self.told.get(&transition.incident).into_iter().flat_map(|r| r.to_vec()));
+        before.retain(|name| !receivers.contains(name));
+        if !before.is_empty() {
+            let before: BTreeSet<String> = before.into_iter().collect();
+            receivers = receivers.iter().cloned().chain(before).collect();
+        }
+        if !receivers.is_empty() {
+            self.told.insert(transition.incident, Arc::clone(&receivers));
+        }
+        self.tell(transition, receivers)
+    }
+
+    fn tell(&self, transition: Transition, receivers: Arc<[String]>) -> Decision {
         let inventory = self.inventory.labels_of(&transition.group);
         Decision::Tell { notification: Notification { transition, inventory }, receivers }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config::InventoryEntry;
-    use tidewatch_dataflow::alert::{EndReason, Reading, Severity, TransitionKind};
-    use tidewatch_dataflow::series::Labels;
-
-    fn at(minutes: u64) -> EventTime {
-        EventTime::from_millis(minutes * 60_000)
-    }
-
-    fn transition(host: &str, kind: TransitionKind, minute: u64) -> Transition {
-        let group = Labels::from_pairs([("host", host)]);
-        Transition {
-            decided_at: at(minute),
-            incident: IncidentId::new("cpu", &group, at(1)),
-            sequence: u32::from(kind != TransitionKind::Opened),
-            kind,
-            rule: "cpu".into(),
-            group,
-            severity: Severity::Critical,
-            started_at: at(1),
-            at: at(minute),
-            value: Reading(95.0),
-            summary: "usage_active above 90".into(),
-        }
-    }
-
-    fn notifier() -> Notifier {
-        let receivers = [("cpu".into(), vec!["oncall".to_owned()])];
-        let (matches, labels) =
-            (Labels::from_pairs([("host", "a")]), Labels::from_pairs([("owner", "web")]));
-        let inventory = Inventory { entries: vec![InventoryEntry { matches, labels }] };
-        Notifier::new(receivers, inventory, Duration::from_secs(900))
-    }
-
-    const END: TransitionKind = TransitionKind::Ended(EndReason::Recovered);
-
-    #[test]
-    fn fresh_transitions_are_told_with_what_the_inventory_knows() {
-        let mut notifier = notifier();
-        let decision = notifier.decide(transition("a", TransitionKind::Opened, 100), at(101));
-        let Decision::Tell { notification, receivers } = decision else { panic!("{decision:?}") };
-        assert_eq!(notification.inventory.get("owner"), Some("web"));
-        assert_eq!(receivers.as_ref(), ["oncall"]);
-        assert!(matches!(
-            notifier.decide(transition("a", END, 102), at(103)),
-            Decision::Tell { .. }
-        ));
-    }
-
-    #[test]
-    fn history_is_summarised_and_what_is_still_open_is_told() {
-        let mut notifier = notifier();
-        let now = at(1_000);
-        for host in ["a", "b"] {
-            let opened = transition(host, TransitionKind::Opened, 100);
-            assert_eq!(notifier.decide(opened, now), Decision::Held);
-        }
-        assert_eq!(notifier.decide(transition("b", END, 200), now), Decision::Summarised);
-        assert_eq!(notifier.release(at(900), now), [], "still catching up");
-        let told = notifier.release(at(990), now);
-        let [Decision::Tell { notification, .. }] = told.as_slice() else { panic!("{told:?}") };
-        assert_eq!(notification.transition.group.get("host"), Some("a"));
-        assert!(
-            matches!(notifier.decide(transition("a", END, 500), now), Decision::Tell { .. }),
-            "what was told as open is told as ended, however old the end is"
-        );
-        assert_eq!(notifier.summarised(), 1);
     }
 }

@@ -7,15 +7,18 @@
 //!              └───► log lines ──────────────────────────────────────────► stores     (differential)
 //! ```
 //!
-//! [`spec`] says what a pipeline is, [`worker`] builds and drives it on one worker, [`running`] on all
-//! workers of a process, [`outputs`] is what it writes to.
+//! [`spec`] says what a pipeline is, [`worker`] begins and drives it on one worker, `build` wires it, [`running`] on all
+//! workers of a process, [`outputs`] is what it writes to, [`durability`] what survives it.
 
+mod build;
+pub mod durability;
 pub mod outputs;
 pub mod running;
 pub mod spec;
 pub mod worker;
 
-pub use outputs::Outputs;
+pub use durability::{Durability, DurabilityError, Resumption, StoreDurability};
+pub use outputs::{Durable, Outputs};
 pub use running::{PipelineError, Running, start};
 pub use spec::{PipelineSpec, TimeSpec};
 pub use worker::{PipelineCounters, Shared, Sources};

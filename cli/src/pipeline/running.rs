@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use tidewatch_dataflow::checkpoint::CheckpointError;
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_operators::feed::FeedError;
 use timely::WorkerConfig;
 use timely::communication::WorkerGuards;
 
+use super::durability::{BeginFailure, DurabilityError};
 use super::worker::{Shared, run};
 use crate::cluster::Membership;
 
@@ -29,6 +31,15 @@ pub enum PipelineError {
     /// A statistic or rule makes no sense over its panes.
     #[error("could not build the dataflow: {0}")]
     Feed(#[from] FeedError),
+    /// The state of an earlier run cannot be gone on from.
+    #[error("could not go on from the state: {0}")]
+    Durability(#[from] DurabilityError),
+    /// Another worker could not begin the run.
+    #[error("another worker could not begin the run: {0}")]
+    Begin(BeginFailure),
+    /// No checkpoint can be written any more.
+    #[error("checkpoints have ended: {0}")]
+    Checkpoints(Arc<CheckpointError>),
     /// A worker panicked.
     #[error("a worker ended with a panic: {0}")]
     Panicked(String),
@@ -55,6 +66,27 @@ pub fn start(membership: &Membership, shared: Shared) -> Result<Running, Pipelin
     let guards = timely::execute(config, move |worker| run(worker, &shared))
         .map_err(|reason| PipelineError::Start { process: membership.process, reason })?;
     Ok(Running { guards, stop })
+}
+
+impl PipelineError {
+    /// Whether a newer run has taken over, so that this one must not be started again.
+    pub fn is_fenced(&self) -> bool {
+        let fenced = |error: &CheckpointError| matches!(error, CheckpointError::Fenced { .. });
+        match self {
+            PipelineError::Durability(DurabilityError::Checkpoint(error)) => fenced(error),
+            PipelineError::Checkpoints(error) => fenced(error),
+            _ => false,
+        }
+    }
+
+    /// Whether the state itself is at fault: another start would find it as it is.
+    pub fn is_refused_state(&self) -> bool {
+        match self {
+            PipelineError::Durability(error) => error.is_refused_state(),
+            PipelineError::Begin(failure) => failure.is_refused_state,
+            _ => false,
+        }
+    }
 }
 
 impl Running {

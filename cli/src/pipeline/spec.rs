@@ -7,7 +7,7 @@ use tidewatch_dataflow::ingest::IngestConfig;
 use tidewatch_dataflow::record::Topics;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{Clock, EventTime, PaneSize};
-use tidewatch_operators::feed::FeedSpec;
+use tidewatch_operators::feed::{FeedSpec, OnChange};
 
 /// Settings of time, as [`PipelineSpec::new`] takes them; see [`IngestConfig`] for their meaning.
 #[derive(Clone, Debug)]
@@ -37,8 +37,11 @@ pub struct PipelineSpec {
     pub inventory: Vec<(Labels, Labels)>,
     /// The most series a worker keeps.
     pub series_max: usize,
-    /// Windows that begin before this are not written: reading began inside them.
+    /// Windows that begin before this are not written: reading began inside them. Of no meaning when a
+    /// checkpoint is gone on from.
     pub complete_from: EventTime,
+    /// What becomes of the state of rules and windows whose configuration has changed.
+    pub on_change: OnChange,
 }
 
 /// 4 million points of 40 bytes and one number of 16 each are 224 MB a worker.
@@ -49,6 +52,7 @@ impl PipelineSpec {
     pub fn new(topics: Topics, time: TimeSpec, feeds: Vec<FeedSpec>) -> Self {
         let panes = feeds.iter().map(|feed| feed.pane);
         let tick = PaneSize::tick(panes.clone());
+        let grid = panes.clone().reduce(PaneSize::lcm).unwrap_or(tick);
         let longest = panes.map(PaneSize::duration).max().unwrap_or_default();
         let ingest = IngestConfig {
             out_of_orderness: time.out_of_orderness,
@@ -58,6 +62,7 @@ impl PipelineSpec {
             max_lead: time.max_lead.max(longest * 4),
             open_points_max: OPEN_POINTS_MAX,
             tick,
+            grid,
             clock: time.clock,
         };
         let feeds = feeds.into_iter().map(Arc::new).collect();
@@ -68,6 +73,7 @@ impl PipelineSpec {
             inventory: Vec::new(),
             series_max: 1_000_000,
             complete_from: EventTime::MIN,
+            on_change: OnChange::Reset,
         }
     }
 }

@@ -1,48 +1,58 @@
-//! One timely worker: builds the dataflow, drives it, and stops it without firing what is open.
+//! One timely worker: begins from the state, drives the dataflow, and stops it without firing what is open.
 
-use std::cell::RefCell;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use differential_dataflow::consolidation::consolidate;
-use differential_dataflow::input::Input as _;
-use tidewatch_dataflow::alert::Transition;
+use tidewatch_dataflow::checkpoint::{Cut, Recovery, Shard};
 use tidewatch_dataflow::ingest::{
-    ControlPlane, Ingest, IngestCounters, OpenPoints, PartitionGauges, ingest,
+    Breadcrumb, CheckpointPace, Control, ControlPlane, Direction, IngestCounters, NoCrumbs,
+    PartitionGauges, ResumePoint,
 };
-use tidewatch_dataflow::operator::{StopFlag, in_order};
+use tidewatch_dataflow::operator::{StopFlag, agree};
 use tidewatch_dataflow::record::PartitionId;
-use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::source::{Codec, SourceReader};
 use tidewatch_dataflow::time::EventTime;
-use tidewatch_operators::alert::{active_incidents, with_inventory};
-use tidewatch_operators::feed::{FeedCounters, FeedMachine, FeedOutput, Fold, detect, fold};
-use timely::container::CapacityContainerBuilder;
-use timely::dataflow::channels::pact::Pipeline;
-use timely::dataflow::operators::{Concatenate, Exchange, Operator, Probe};
-use timely::dataflow::{ProbeHandle, Scope, StreamVec};
+use tidewatch_operators::feed::FeedCounters;
+use timely::dataflow::ProbeHandle;
 use timely::worker::Worker;
 
+use super::build::{Parts, build, machines};
+use super::durability::{Begin, BeginFailure, Durability, Handout, Resumption, RunSize};
 use super::outputs::Outputs;
 use super::running::PipelineError;
 use super::spec::PipelineSpec;
+use crate::cluster::Pulse;
 
 /// Opens the reader of the partitions that one worker owns, and codecs for all topics by topic index.
 pub trait Sources: Send + Sync {
     /// All partitions of the pipeline, sorted.
     fn partitions(&self) -> Vec<PartitionId>;
 
-    /// A reader of `partitions`.
+    /// A reader of these partitions, each from where a checkpoint says, or where the configuration says for a
+    /// first start.
     ///
     /// # Errors
     /// [`ConnectorError`] when the reader cannot be made.
-    fn open(&self, partitions: Vec<PartitionId>) -> Result<Box<dyn SourceReader>, ConnectorError>;
+    fn open(
+        &self,
+        partitions: Vec<(PartitionId, Option<ResumePoint>)>,
+    ) -> Result<Box<dyn SourceReader>, ConnectorError>;
 
     /// One codec for each topic, by topic index.
     fn codecs(&self) -> Vec<Box<dyn Codec>>;
+
+    /// Partitions found since the last call, on the process of worker 0.
+    fn discovered(&self) -> Vec<PartitionId> {
+        Vec::new()
+    }
+
+    /// Where worker `worker` leaves word of what it decodes.
+    fn crumb(&self, worker: usize) -> Box<dyn Breadcrumb> {
+        let _ = worker;
+        Box::new(NoCrumbs)
+    }
 }
 
 /// Counters of a pipeline, shared by all workers of the process.
@@ -74,6 +84,34 @@ pub struct Shared {
     pub counters: Arc<PipelineCounters>,
     /// One for each worker of this process.
     pub gauges: Vec<Arc<PartitionGauges>>,
+    /// What survives.
+    pub durability: Durability,
+    /// What this process goes on from, read by its first worker.
+    pub resumption: Handout,
+    /// Says that the workers go round.
+    pub pulse: Pulse,
+}
+
+impl Shared {
+    /// What `workers` workers of a process share that has counted nothing yet and keeps no state.
+    pub fn new(
+        spec: PipelineSpec,
+        sources: Box<dyn Sources>,
+        outputs: Arc<dyn Outputs>,
+        workers: usize,
+    ) -> Self {
+        Shared {
+            spec,
+            sources,
+            outputs,
+            stop: Arc::default(),
+            counters: Arc::default(),
+            gauges: (0..workers).map(|_| Arc::default()).collect(),
+            durability: Durability::Nothing,
+            resumption: Handout::default(),
+            pulse: Pulse::new(workers),
+        }
+    }
 }
 
 /// The partitions of worker `index` of `peers`: every `peers`-th of the sorted list.
@@ -87,51 +125,130 @@ const PARK_MAX: Duration = Duration::from_millis(20);
 /// Builds and drives the pipeline on `worker` until a stop is requested on any worker of any process.
 ///
 /// # Errors
-/// [`PipelineError`] when the reader cannot be opened or a feed makes no sense; the run is stopped then.
+/// [`PipelineError`] when the state cannot be gone on from, the reader cannot be opened or a feed makes no
+/// sense; the run is stopped then.
 pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
-    let stop = StopFlag::default();
-    let partitions = shared.sources.partitions();
-    let own = assignment(&partitions, worker.index(), worker.peers());
-    let mut control = ControlPlane::new(worker, &partitions, &shared.spec.ingest, stop.clone());
-    let applied = ProbeHandle::new();
-    let complete_from = shared.spec.complete_from;
-    let machines =
-        shared.spec.feeds.iter().map(|feed| FeedMachine::try_new(Arc::clone(feed), complete_from));
-    let machines = machines.collect::<Result<Vec<_>, _>>().map_err(PipelineError::from);
-    let opened = machines.and_then(|machines| Ok((machines, shared.sources.open(own)?)));
-    let outcome = match opened {
-        Ok((machines, reader)) => {
-            worker.dataflow_named::<EventTime, _, _>("pipeline", |scope| {
-                build(scope, shared, machines, reader, &control, &stop, &applied);
-            });
-            Ok(())
-        }
-        Err(error) => {
-            // The others wait for this worker's share of the dataflow: they are told to stop.
-            shared.stop.store(true, Ordering::Relaxed);
-            Err(error)
+    let local_workers = shared.gauges.len().max(1);
+    let size =
+        RunSize { process: worker.index() / local_workers, local_workers, workers: worker.peers() };
+    // 1. All agree on the run, and each process reads the state once.
+    let mut failed = None;
+    let said: Option<Result<Begin, BeginFailure>> = agree(worker, || {
+        let begun = shared.durability.begin(shared.sources.partitions(), size);
+        begun.map_err(|error| {
+            let failure = BeginFailure::of(&error);
+            failed = Some(error);
+            failure
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let begin = match said {
+        Some(Ok(begin)) => begin,
+        Some(Err(failure)) => return Err(PipelineError::Begin(failure)),
+        None => {
+            let reason = "it has gone".to_owned();
+            return Err(PipelineError::Begin(BeginFailure { reason, is_refused_state: false }));
         }
     };
-    let mut requested = false;
-    let mut seen = None;
-    loop {
-        if !requested && shared.stop.load(Ordering::Relaxed) {
-            requested = true;
-            control.request_stop();
+    let mut failed = None;
+    let resumption = shared.resumption.take(local_workers, || {
+        let resumed = shared.durability.resume(&begin, size).and_then(|resumption| {
+            shared.outputs.resume(&resumption)?;
+            Ok(resumption)
+        });
+        resumed.map_err(|error| {
+            let failure = BeginFailure::of(&error);
+            failed = Some(error);
+            failure
+        })
+    });
+    // 2. The control plane runs even if nothing else can: the others must hear that it is over.
+    let (mut resumed, mut outcome) = match resumption {
+        Ok(resumption) => (resumption, Ok(())),
+        Err(failure) => {
+            let error = failed.map_or_else(|| PipelineError::Begin(failure), Into::into);
+            (Resumption::default(), Err(error))
         }
-        control.pump();
+    };
+    if size.process == 0 && worker.index() == 0 {
+        shared.counters.ingest.go_on_from(&resumed.ingest.totals);
+    }
+    let stop = StopFlag::default();
+    let recovery = Recovery::new(
+        Shard { index: worker.index(), peers: worker.peers() },
+        Arc::clone(&resumed.state),
+    );
+    let pace = CheckpointPace { every: shared.durability.every(), grid: shared.spec.ingest.grid };
+    let direction = Direction {
+        journal: shared.durability.journal(&resumed, worker.index()),
+        processes: worker.peers() / local_workers,
+        checkpoints: resumed.keeper.clone().map(|keeper| (keeper, pace)),
+    };
+    let mut control = ControlPlane::new(
+        worker,
+        &begin.partitions,
+        &shared.spec.ingest,
+        stop.clone(),
+        recovery.clone(),
+        resumed.ingest.facts.clone(),
+        direction,
+    );
+    // 3. The dataflow.
+    let applied = ProbeHandle::new();
+    if outcome.is_ok() {
+        let starts = assignment(&begin.partitions, worker.index(), worker.peers());
+        let starts =
+            starts.into_iter().map(|p| (p, resumed.ingest.point(p, recovery.resumed_at())));
+        let machines = machines(shared, &recovery, worker.index());
+        let opened =
+            machines.and_then(|machines| Ok((machines, shared.sources.open(starts.collect())?)));
+        match opened {
+            Ok((machines, reader)) => {
+                let parts = Parts {
+                    shared,
+                    control: control.shared(),
+                    recovery: recovery.clone(),
+                    state: Arc::clone(&resumed.ingest),
+                    stop: stop.clone(),
+                    applied: applied.clone(),
+                };
+                worker.dataflow_named::<EventTime, _, _>("pipeline", |scope| {
+                    build(scope, parts, machines, reader);
+                });
+            }
+            Err(error) => outcome = Err(error),
+        }
+    }
+    if outcome.is_err() {
+        // The others wait for this worker's share of the dataflow: they are told to stop.
+        shared.stop.store(true, Ordering::Relaxed);
+    }
+    // 4. Go round until all have stopped, without the state that everybody has taken over.
+    recovery.let_go();
+    resumed.state = Arc::default();
+    let mut driver = Driver {
+        shared,
+        recovery,
+        resumed,
+        is_first_of_process: worker.index() % local_workers == 0,
+        cutting: None,
+        requested: false,
+        seen: None,
+    };
+    let pulse = shared.pulse.join();
+    loop {
+        pulse.bump();
+        let ended = driver.before_step(&mut control, worker.index());
+        if outcome.is_ok() {
+            outcome = ended;
+        }
         if control.all_stopped() {
             break;
         }
         worker.step_or_park(Some(PARK_MAX));
-        let now = applied.with_frontier(|f| f.first().copied());
-        if now != seen {
-            seen = now;
-            control.wake_source();
-            if let Some(time) = now {
-                shared.counters.applied.store(time.as_millis(), Ordering::Relaxed);
-            }
-        }
+        driver.after_step(&control, &applied, worker.index());
     }
     for dataflow in worker.installed_dataflows() {
         worker.drop_dataflow(dataflow);
@@ -139,130 +256,88 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
     outcome
 }
 
-/// Wires the dataflow of one worker.
-fn build(
-    scope: Scope<'_, EventTime>,
-    shared: &Shared,
-    machines: Vec<FeedMachine>,
-    reader: Box<dyn SourceReader>,
-    control: &ControlPlane,
-    stop: &StopFlag,
-    applied: &ProbeHandle<EventTime>,
-) {
-    let Shared { spec, outputs, counters, .. } = shared;
-    let series = Rc::new(RefCell::new(SeriesTable::new(spec.series_max)));
-    let open_points = OpenPoints::default();
-    let local = scope.index() % shared.gauges.len().max(1);
-    let full = Arc::clone(outputs);
-    let source = ingest(
-        scope,
-        "ingest",
-        Ingest {
-            reader,
-            codecs: shared.sources.codecs(),
-            series: Rc::clone(&series),
-            config: spec.ingest.clone(),
-            control: control.shared(),
-            stop: stop.clone(),
-            applied: applied.clone(),
-            open_points: open_points.clone(),
-            is_full: Box::new(move || full.is_full()),
-            counters: Arc::clone(&counters.ingest),
-            gauges: shared.gauges.get(local).cloned().unwrap_or_default(),
-        },
-    );
-    let panes: Vec<_> = spec.feeds.iter().map(|feed| feed.pane).collect();
-    let state = Fold::new(&spec.feeds, scope.index(), Arc::clone(&counters.feeds));
-    let folded = fold(source.batches, &panes, state, series, open_points, stop.clone());
-
-    let mut detected = Vec::new();
-    for ((feed, machine), messages) in spec.feeds.iter().zip(machines).zip(folded.feeds) {
-        let selector = &feed.selector;
-        let name = format!("detect/{}.{}", selector.measurement, selector.field);
-        detected.push(detect(messages, &name, machine, stop.clone()));
-    }
-    let results = scope.concatenate(detected);
-    let sink = Arc::clone(outputs);
-    deliver(source.logs, "sink/logs", move |lines| sink.logs(lines));
-    let sink = Arc::clone(outputs);
-    deliver(source.dead_letters, "sink/dead_letters", move |letters| sink.dead_letters(letters));
-    let (sink, ingest_counters) = (Arc::clone(outputs), Arc::clone(&counters.ingest));
-    deliver(folded.late, "sink/late", move |letters| {
-        if let Some(first) = letters.first() {
-            ingest_counters.count_dead_letters(first.reason, letters.len() as u64);
-        }
-        sink.dead_letters(letters);
-    });
-    let transitions = points_out(results, shared);
-    alerts(transitions, shared, stop).probe_with(applied);
+/// What a worker does beside stepping.
+struct Driver<'a> {
+    shared: &'a Shared,
+    recovery: Recovery,
+    resumed: Resumption,
+    is_first_of_process: bool,
+    /// The cut whose outputs this process has still to make durable.
+    cutting: Option<Cut>,
+    requested: bool,
+    seen: Option<EventTime>,
 }
 
-/// Writes the points of `results` out and returns the transitions.
-fn points_out<'scope>(
-    results: StreamVec<'scope, EventTime, FeedOutput>,
-    shared: &Shared,
-) -> StreamVec<'scope, EventTime, Transition> {
-    let (outputs, counters) = (Arc::clone(&shared.outputs), Arc::clone(&shared.counters));
-    results.unary::<CapacityContainerBuilder<Vec<Transition>>, _, _, _>(
-        Pipeline,
-        "sink/points",
-        move |_, _| {
-            move |input, output| {
-                input.for_each(|capability, results| {
-                    let mut points = Vec::with_capacity(results.len());
-                    let mut session = output.session(&capability);
-                    for result in results.drain(..) {
-                        match result {
-                            FeedOutput::Point(point) => points.push(point),
-                            FeedOutput::Transition(transition) => session.give(transition),
-                        }
-                    }
-                    if !points.is_empty() {
-                        counters.firings.fetch_add(points.len() as u64, Ordering::Relaxed);
-                        outputs.points(points);
-                    }
-                });
+impl Driver<'_> {
+    fn before_step(
+        &mut self,
+        control: &mut ControlPlane,
+        worker: usize,
+    ) -> Result<(), PipelineError> {
+        let mut ended = Ok(());
+        if let Some(keeper) = &self.resumed.keeper {
+            if self.is_first_of_process
+                && !self.requested
+                && let Some(error) = keeper.failure()
+            {
+                ended = Err(PipelineError::Checkpoints(error));
+                self.shared.stop.store(true, Ordering::Relaxed);
             }
-        },
-    )
-}
-
-/// The transition log and the active incidents, both on worker 0. Returns a stream that ends with them.
-fn alerts<'scope>(
-    transitions: StreamVec<'scope, EventTime, Transition>,
-    shared: &Shared,
-    stop: &StopFlag,
-) -> StreamVec<'scope, EventTime, ()> {
-    let scope = transitions.scope();
-    let log = in_order(transitions, "alert/log", stop.clone());
-    let (outputs, counters) = (Arc::clone(&shared.outputs), Arc::clone(&shared.counters));
-    let told = deliver(log.clone(), "sink/transitions", move |transitions| {
-        counters.transitions.fetch_add(transitions.len() as u64, Ordering::Relaxed);
-        outputs.transitions(transitions);
-    });
-    let inventory = if scope.index() == 0 { shared.spec.inventory.clone() } else { Vec::new() };
-    let inventory = scope.new_collection_from(inventory).1;
-    let active = with_inventory(active_incidents(log), inventory);
-    let outputs = Arc::clone(&shared.outputs);
-    let active = active.consolidate().inner.exchange(|_| 0);
-    let shown = deliver(active, "sink/active", move |changes| {
-        // One batch may span many times, in no order of them: what counts is the sum.
-        let mut changes = changes.into_iter().map(|(incident, _, diff)| (incident, diff)).collect();
-        consolidate(&mut changes);
-        outputs.active(changes);
-    });
-    scope.concatenate([told, shown])
-}
-
-/// Hands every batch of `stream` to `write`, and returns a stream that says when.
-fn deliver<'scope, D: Clone + 'static>(
-    stream: StreamVec<'scope, EventTime, D>,
-    name: &str,
-    mut write: impl FnMut(Vec<D>) + 'static,
-) -> StreamVec<'scope, EventTime, ()> {
-    stream.unary::<CapacityContainerBuilder<Vec<()>>, _, _, _>(Pipeline, name, move |_, _| {
-        move |input, _output| {
-            input.for_each(|_, items| write(std::mem::take(items)));
+            while self.is_first_of_process
+                && let Some((cut, part)) = keeper.take_part()
+            {
+                let process = worker / self.shared.gauges.len().max(1);
+                let process = u32::try_from(process).unwrap_or(u32::MAX);
+                control.send(Control::Part { sequence: cut.sequence, process, part });
+            }
         }
-    })
+        if worker == 0 {
+            for partition in self.shared.sources.discovered() {
+                control.send(Control::Discovered { partition });
+            }
+        }
+        if !self.requested && self.shared.stop.load(Ordering::Relaxed) {
+            self.requested = true;
+            control.request_stop();
+        }
+        control.pump();
+        ended
+    }
+
+    fn after_step(
+        &mut self,
+        control: &ControlPlane,
+        applied: &ProbeHandle<EventTime>,
+        worker: usize,
+    ) {
+        let now = applied.with_frontier(|f| f.first().copied());
+        if now != self.seen {
+            self.seen = now;
+            control.wake_source();
+            if let Some(time) = now {
+                self.shared.counters.applied.store(time.as_millis(), Ordering::Relaxed);
+            }
+        }
+        let Some(keeper) = &self.resumed.keeper else { return };
+        if let Some((cut, pieces)) = self.recovery.take_complete() {
+            keeper.share(cut, worker, pieces);
+            self.cutting = self.is_first_of_process.then_some(cut);
+        }
+        if let Some(cut) = self.cutting
+            && now.is_some_and(|time| time >= cut.at)
+        {
+            self.cutting = None;
+            let keeper = Arc::clone(keeper);
+            let done = move |pieces, others| keeper.extras(cut, pieces, others);
+            self.shared.outputs.make_durable(cut, Box::new(done));
+        }
+        if let Some(cut) = control.take_committed()
+            && self.is_first_of_process
+        {
+            if worker > 0 {
+                keeper.heard_committed(cut, self.shared.spec.ingest.clock.now());
+            }
+            self.shared.outputs.committed(cut);
+        }
+    }
 }

@@ -1,17 +1,26 @@
 //! The sources of a service: partitions of Kafka topics.
 
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
 use tidewatch_connectors::codec::{self, SourceFormat};
-use tidewatch_connectors::kafka::{KafkaConfig, KafkaReader, Start as StartAt, partitions};
+use tidewatch_connectors::kafka::{
+    Assigned, KafkaConfig, KafkaHealth, KafkaReader, OnRetention, PartitionWatch, SeenRecord,
+    Start as StartAt, TopicWatch, partitions,
+};
+use tidewatch_dataflow::ingest::{Breadcrumb, Decision, NoCrumbs, ResumePoint};
 use tidewatch_dataflow::record::{PartitionId, Topics};
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::source::{Codec, SourceReader};
 use tidewatch_dataflow::time::{Clock, EventTime};
 
+use super::poison;
 use crate::config::PipelineConfig;
-use crate::config::file::Start;
+use crate::config::file::{self, Start};
+use crate::crumb::{Crumb, Suspects};
 use crate::pipeline::Sources;
 
 /// How long to wait for the brokers to say which partitions there are.
@@ -26,12 +35,33 @@ pub(super) struct KafkaSources {
     /// From here on all records are read.
     complete_from: EventTime,
     formats: Vec<SourceFormat>,
+    on_retention: OnRetention,
+    health: KafkaClients,
+    /// Index of the process, and where its workers lay crumbs, under a supervisor.
+    process: usize,
+    crumbs: Option<(PathBuf, Arc<Suspects>)>,
+    /// Looks for new partitions once the process of worker 0 asks; `None` inside when it cannot.
+    watch: Mutex<Option<Option<(PartitionWatch, Receiver<PartitionId>)>>>,
 }
+
+/// How the Kafka clients of a process fare.
+pub(super) type KafkaClients = Arc<Mutex<Vec<Arc<KafkaHealth>>>>;
 
 impl KafkaSources {
     /// Asks the brokers for the partitions of all topics.
-    pub(super) fn open(config: &PipelineConfig, clock: &Clock) -> anyhow::Result<Self> {
+    pub(super) fn open(
+        config: &PipelineConfig,
+        clock: &Clock,
+        process: usize,
+    ) -> anyhow::Result<Self> {
         let topics = config.topics();
+        let crumbs = match crate::cluster::crumbs() {
+            Some(dir) => {
+                let suspects = Suspects::load(&dir)?.of(&topics);
+                Some((dir, Arc::new(suspects)))
+            }
+            None => None,
+        };
         let partitions = partitions(&config.kafka, &topics, METADATA_WITHIN)
             .context("could not find the partitions to read")?;
         let slack = config.time.out_of_orderness;
@@ -65,11 +95,43 @@ impl KafkaSources {
             start,
             complete_from,
             formats,
+            on_retention: match config.time.on_retention {
+                file::OnRetention::Error => OnRetention::Error,
+                file::OnRetention::Earliest => OnRetention::Earliest,
+            },
+            health: KafkaClients::default(),
+            process,
+            crumbs,
+            watch: Mutex::new(None),
         })
     }
 }
 
 impl KafkaSources {
+    /// Records to pass over: reading them has ended earlier runs.
+    pub(super) fn poison(&self) -> Vec<Decision> {
+        let poison = self.crumbs.iter().flat_map(|(_, suspects)| suspects.poison());
+        let skipped = poison.filter_map(|(topic, partition, offset)| {
+            let partition = PartitionId { topic: self.topics.index(&topic)?, partition };
+            Some(Decision::Skipped { partition, offset })
+        });
+        skipped.collect()
+    }
+
+    /// How the clients fare, filled as readers are opened.
+    pub(super) fn health(&self) -> KafkaClients {
+        Arc::clone(&self.health)
+    }
+
+    fn begin_to_watch(&self) -> Option<(PartitionWatch, Receiver<PartitionId>)> {
+        let watch = TopicWatch::new(&self.config).and_then(|watch| {
+            watch.watch(&self.topics, &self.partitions, PartitionWatch::INTERVAL)
+        });
+        watch
+            .inspect_err(|error| tracing::error!(%error, "new partitions will not be noticed"))
+            .ok()
+    }
+
     /// Windows that begin before this are not whole.
     pub(super) fn complete_from(&self) -> EventTime {
         self.complete_from
@@ -81,12 +143,48 @@ impl Sources for KafkaSources {
         self.partitions.clone()
     }
 
-    fn open(&self, partitions: Vec<PartitionId>) -> Result<Box<dyn SourceReader>, ConnectorError> {
-        let assignment: Vec<_> = partitions.into_iter().map(|p| (p, self.start)).collect();
-        Ok(Box::new(KafkaReader::open(&self.config, &self.topics, &assignment)?))
+    fn open(
+        &self,
+        partitions: Vec<(PartitionId, Option<ResumePoint>)>,
+    ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        let assigned = partitions.into_iter().map(|(partition, point)| {
+            let seen = point.and_then(|point| point.before);
+            Assigned {
+                partition,
+                start: match point {
+                    None => self.start,
+                    Some(point) => point.offset.map_or(StartAt::Earliest, StartAt::Offset),
+                },
+                seen: seen.map(|(offset, hash)| SeenRecord { offset, hash }),
+            }
+        });
+        let assigned: Vec<_> = assigned.collect();
+        let reader =
+            KafkaReader::open_with(&self.config, &self.topics, &assigned, self.on_retention)?;
+        let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
+        health.push(Arc::clone(reader.health()));
+        Ok(Box::new(reader))
+    }
+
+    fn discovered(&self) -> Vec<PartitionId> {
+        let mut watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        let watch = watch.get_or_insert_with(|| self.begin_to_watch());
+        watch.iter().flat_map(|(_, found)| found.try_iter()).collect()
     }
 
     fn codecs(&self) -> Vec<Box<dyn Codec>> {
-        self.formats.iter().map(codec::for_source).collect()
+        self.formats.iter().map(|format| poison::hooked(codec::for_source(format))).collect()
+    }
+
+    fn crumb(&self, worker: usize) -> Box<dyn Breadcrumb> {
+        let Some((dir, suspects)) = &self.crumbs else { return Box::new(NoCrumbs) };
+        let of = (self.process, worker);
+        match Crumb::open(dir, of, &self.topics, Arc::clone(suspects)) {
+            Ok(crumb) => Box::new(crumb),
+            Err(error) => {
+                tracing::warn!(%error, "crumbs cannot be laid: a record that crashes us stays unknown");
+                Box::new(NoCrumbs)
+            }
+        }
     }
 }

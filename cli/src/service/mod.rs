@@ -9,7 +9,9 @@
 mod channels;
 mod http;
 mod kafka;
+mod kept;
 mod outlets;
+mod poison;
 mod progress;
 mod stores;
 
@@ -22,16 +24,22 @@ use std::time::Duration;
 use anyhow::Context;
 use tidewatch_connectors::sinks::sqlite::SqliteStore;
 use tidewatch_dataflow::alert::Transition;
+use tidewatch_dataflow::ingest::Decision;
 use tidewatch_dataflow::time::Clock;
+use tidewatch_operators::feed::OnChange;
 use tokio::runtime;
 
 use outlets::Opening;
 pub use outlets::Outlets;
 
-use crate::cluster::Membership;
-use crate::config::PipelineConfig;
+use crate::cluster::exit::Final;
+use crate::cluster::{Membership, Pulse};
+use crate::config::{PipelineConfig, file};
 use crate::page::{LiveConfig, LiveState};
-use crate::pipeline::{Outputs, PipelineCounters, PipelineSpec, Running, Shared, TimeSpec, start};
+use crate::pipeline::{
+    Durability, Outputs, PipelineCounters, PipelineSpec, Running, Shared, StoreDurability,
+    TimeSpec, start,
+};
 use crate::telemetry::{Health, Telemetry};
 
 /// How long sinks may flush after the workers have stopped.
@@ -45,6 +53,8 @@ pub struct Service {
     pub telemetry: Telemetry,
     /// Where it serves page, API and metrics; `None` when it was told not to.
     pub address: Option<SocketAddr>,
+    /// Says that the workers go round.
+    pub pulse: Pulse,
     live: Arc<LiveState>,
     runtime: runtime::Handle,
 }
@@ -75,7 +85,7 @@ impl Service {
         let ServiceOptions { membership, stop, serve, observer } = options;
         let counters = Arc::new(PipelineCounters::default());
         let gauges: Vec<_> = (0..membership.workers.get()).map(|_| Arc::default()).collect();
-        let sources = kafka::KafkaSources::open(config, &clock)?;
+        let sources = kafka::KafkaSources::open(config, &clock, membership.process)?;
         let store = config.sinks.sqlite.as_ref().map(SqliteStore::open).transpose();
         let store = store.context("could not open `[sinks.sqlite]`")?;
         let live = LiveState::new(LiveConfig {
@@ -90,11 +100,12 @@ impl Service {
             counters: Arc::clone(&counters),
             observer,
         };
-        let outlets = Outlets::open(config, opening, runtime)?;
+        let outlets = Outlets::new(config, opening, runtime);
         let telemetry = Telemetry {
             counters: Arc::clone(&counters),
             gauges: gauges.clone(),
-            sinks: outlets.stats(),
+            opened: outlets.opened(),
+            kafka: sources.health(),
             clock: clock.clone(),
         };
         let address = if serve {
@@ -109,17 +120,22 @@ impl Service {
         } else {
             None
         };
+        let poison = sources.poison();
+        let complete_from = sources.complete_from();
+        let spec = PipelineSpec { complete_from, ..spec(config, clock.clone()) };
+        let outputs = Arc::clone(&outlets) as Arc<dyn Outputs>;
         let shared = Shared {
-            spec: PipelineSpec { complete_from: sources.complete_from(), ..spec(config, clock) },
-            sources: Box::new(sources),
-            outputs: Arc::clone(&outlets) as Arc<dyn Outputs>,
             stop,
             counters,
             gauges,
+            durability: durability(config, clock, runtime, poison)?,
+            ..Shared::new(spec, Box::new(sources), outputs, membership.workers.get())
         };
+        let pulse = shared.pulse.clone();
         progress::keep(&live, telemetry.clone(), runtime);
         let running = start(&membership, shared).context("could not start the pipeline")?;
-        Ok(Service { running, outlets, telemetry, address, live, runtime: runtime.clone() })
+        let runtime = runtime.clone();
+        Ok(Service { running, outlets, telemetry, address, pulse, live, runtime })
     }
 
     /// Records read and windows fired so far, on this process.
@@ -140,11 +156,45 @@ impl Service {
     /// # Errors
     /// What ended the workers, when it was not a stop.
     pub fn wait(self) -> anyhow::Result<()> {
-        let ended = self.running.join();
+        let ended = self.running.join().map_err(|error| {
+            let end = match (error.is_fenced(), error.is_refused_state()) {
+                (true, _) => Some(Final::Fenced),
+                (_, true) => Some(Final::Refused),
+                _ => None,
+            };
+            let error = anyhow::Error::new(error);
+            match end {
+                Some(end) => error.context(end),
+                None => error,
+            }
+        });
         progress::stopped(&self.live, &self.telemetry);
         self.runtime.block_on(self.outlets.close(FLUSH_WITHIN));
-        Ok(ended?)
+        ended
     }
+}
+
+/// Where the state of a pipeline is kept.
+fn durability(
+    config: &PipelineConfig,
+    clock: Clock,
+    runtime: &runtime::Handle,
+    poison: Vec<Decision>,
+) -> anyhow::Result<Durability> {
+    let checkpoint = &config.checkpoint;
+    if !checkpoint.enabled {
+        return Ok(Durability::Nothing);
+    }
+    let store = checkpoint.store.open(runtime).context("could not open `[checkpoint] store`")?;
+    Ok(Durability::Store(StoreDurability {
+        store,
+        pipeline: checkpoint.pipeline.clone(),
+        topics: config.topics(),
+        every: checkpoint.interval,
+        keep: checkpoint.keep,
+        clock,
+        decisions: poison,
+    }))
 }
 
 /// The pipeline of a configuration.
@@ -159,6 +209,10 @@ fn spec(config: &PipelineConfig, clock: Clock) -> PipelineSpec {
     PipelineSpec {
         inventory: outlets::inventory(config),
         series_max: config.series_max,
+        on_change: match config.checkpoint.on_change {
+            file::OnChange::Reset => OnChange::Reset,
+            file::OnChange::Carry => OnChange::Carry,
+        },
         ..PipelineSpec::new(config.topics(), time, config.feeds())
     }
 }

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use tidewatch_connectors::delivery::{DeliveryStats, SinkHandle};
+use tidewatch_connectors::outbox::Outbox;
 use tidewatch_connectors::sinks::sqlite::SqliteStore;
 use tidewatch_dataflow::alert::{Incident, Notification, Transition};
+use tidewatch_dataflow::checkpoint::{Cut, Piece, PieceContent, PieceWriter, encode};
 use tidewatch_dataflow::dead_letter::DeadLetter;
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::record::LogLine;
@@ -18,20 +21,33 @@ use tokio::runtime;
 use tokio::task::JoinHandle;
 
 use super::channels;
+use super::kept::{self, Kept, Starter};
 use super::stores::{Stores, offer_all};
 use crate::config::PipelineConfig;
-use crate::notify::{Decision, Notifier};
+use crate::notify::{Attempts, Decision, Notifier};
 use crate::page::LiveState;
-use crate::pipeline::{Outputs, PipelineCounters};
+use crate::pipeline::{DurabilityError, Durable, Outputs, PipelineCounters, Resumption};
+use crate::telemetry::Opened;
 
 /// How often held openings are looked at.
 const RELEASE_EVERY: Duration = Duration::from_secs(1);
 
-/// The far side of the dataflow for a service.
-pub struct Outlets {
+/// What the outlets write to, once it is known what they go on from.
+struct Open {
     stores: Stores,
     channels: BTreeMap<String, Vec<SinkHandle<Notification>>>,
     notifier: Mutex<Notifier>,
+    outbox: Option<Arc<Outbox>>,
+    is_first: bool,
+}
+
+/// The far side of the dataflow for a service.
+pub struct Outlets {
+    config: PipelineConfig,
+    store: Option<SqliteStore>,
+    runtime: runtime::Handle,
+    open: OnceLock<Open>,
+    opened: Arc<OnceLock<Opened>>,
     live: Arc<LiveState>,
     clock: Clock,
     counters: Arc<PipelineCounters>,
@@ -54,22 +70,19 @@ pub(super) fn inventory(config: &PipelineConfig) -> Vec<(Labels, Labels)> {
 }
 
 impl Outlets {
-    /// Opens all stores and channels of `config`.
-    pub(super) fn open(
+    /// Outlets for `config`, opened when it is known what they go on from.
+    pub(super) fn new(
         config: &PipelineConfig,
         opening: Opening,
         runtime: &runtime::Handle,
-    ) -> anyhow::Result<Arc<Self>> {
+    ) -> Arc<Self> {
         let Opening { store, live, clock, counters, observer } = opening;
-        let rules = config.rules.iter().map(|r| (r.spec.name.clone(), r.receivers.clone()));
         let outlets = Arc::new(Outlets {
-            stores: Stores::open(config, store, &live, &counters, runtime)?,
-            channels: channels::open(config, runtime)?,
-            notifier: Mutex::new(Notifier::new(
-                rules,
-                config.inventory.clone(),
-                config.time.stale_after,
-            )),
+            config: config.clone(),
+            store,
+            runtime: runtime.clone(),
+            open: OnceLock::new(),
+            opened: Arc::default(),
             live,
             clock,
             counters,
@@ -86,34 +99,71 @@ impl Outlets {
             }
         });
         *outlets.release.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
-        Ok(outlets)
+        outlets
     }
 
-    /// The counters of every sink.
-    pub fn stats(&self) -> Vec<Arc<DeliveryStats>> {
-        let channels = self.channels.values().flatten().map(SinkHandle::stats);
-        self.stores.stats().into_iter().chain(channels).collect()
+    /// Opens all stores and channels; what is to be told at once comes with them.
+    fn open(&self, resumption: &Resumption) -> anyhow::Result<(Open, Vec<Decision>)> {
+        let (config, state) = (&self.config, &resumption.state);
+        let fence = resumption.fence.as_ref();
+        let starter = Starter {
+            runtime: self.runtime.clone(),
+            state: fence
+                .map(|(fence, store)| (Arc::clone(store), fence.run(), resumption.process.0)),
+        };
+        // Worker 0, which hears of all transitions, lives in the first process.
+        let is_first = resumption.process.0 == 0;
+        let outbox = match fence {
+            Some((fence, store)) if is_first => {
+                let shares = state.operators.get("outbox").map(|restored| &restored.shares);
+                let restored =
+                    shares.and_then(|s| s.first()).map(|s| s.get("state")).transpose()?;
+                let restored = restored.flatten().unwrap_or_default();
+                let (store, fence) = (Arc::clone(store), fence.clone());
+                let outbox = Outbox::open(store, fence, restored, state.at, resumption.keep);
+                Some(outbox.context("could not open the outbox")?)
+            }
+            _ => None,
+        };
+        let rules = config.rules.iter().map(|r| (r.spec.name.clone(), r.receivers.clone()));
+        let mut notifier = Notifier::new(rules, config.inventory.clone(), config.time.stale_after);
+        if let Some(outbox) = &outbox {
+            notifier = notifier.with_attempts(Arc::clone(outbox) as Arc<dyn Attempts>);
+        }
+        let mut first = Vec::new();
+        if let Some(restored) = state.operators.get("alerts") {
+            for share in &restored.shares {
+                if let Some(state) = share.get("notifier")? {
+                    first.extend(notifier.restore(state));
+                }
+            }
+        }
+        let store = self.store.clone();
+        let stores = Stores::open(config, store, &self.live, &self.counters, &starter)?;
+        let channels = channels::open(config, &starter, outbox.as_ref())?;
+        let open = Open { stores, channels, notifier: Mutex::new(notifier), outbox, is_first };
+        Ok((open, first))
+    }
+
+    /// What telemetry can tell once everything is open.
+    pub fn opened(&self) -> Arc<OnceLock<Opened>> {
+        Arc::clone(&self.opened)
     }
 
     /// How many old incidents were over before anybody was told.
     pub fn summarised(&self) -> u64 {
-        self.notifier.lock().unwrap_or_else(PoisonError::into_inner).summarised()
+        let Some(open) = self.open.get() else { return 0 };
+        open.notifier.lock().unwrap_or_else(PoisonError::into_inner).summarised()
     }
 
     /// Tells held openings once event time has caught up.
     fn release(&self) {
+        let Some(open) = self.open.get() else { return };
         let applied = EventTime::from_millis(self.counters.applied.load(Ordering::Relaxed));
-        let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notifier = open.notifier.lock().unwrap_or_else(PoisonError::into_inner);
         let decisions = notifier.release(applied, self.clock.now());
         // Under the lock, so that an end cannot overtake its opening.
-        decisions.into_iter().for_each(|decision| self.tell(decision));
-    }
-
-    fn tell(&self, decision: Decision) {
-        let Decision::Tell { notification, receivers } = decision else { return };
-        for handle in receivers.iter().filter_map(|name| self.channels.get(name)).flatten() {
-            handle.offer(vec![notification.clone()]);
-        }
+        decisions.into_iter().for_each(|decision| open.tell(decision));
     }
 
     /// Flushes all sinks at once; what is left undelivered is told in the log.
@@ -126,23 +176,69 @@ impl Outlets {
         if summarised > 0 {
             tracing::info!(summarised, "old incidents were over before anybody was told");
         }
+        let Some(open) = self.open.get() else { return };
+        let is_kept = self.config.checkpoint.enabled;
         let channels = async {
-            for handle in self.channels.values().flatten() {
+            for handle in open.channels.values().flatten() {
                 let closed = handle.close(deadline).await;
-                super::stores::report_left(&closed);
+                super::stores::report_left(&closed, is_kept);
             }
         };
-        tokio::join!(self.stores.close(deadline), channels);
+        tokio::join!(open.stores.close(deadline, is_kept), channels);
+    }
+}
+
+impl Open {
+    fn tell(&self, decision: Decision) {
+        let Decision::Tell { notification, receivers } = decision else { return };
+        for handle in receivers.iter().filter_map(|name| self.channels.get(name)).flatten() {
+            handle.offer(vec![notification.clone()]);
+        }
+    }
+
+    /// The sinks whose items survive, without the dead letters.
+    fn kept(&self) -> Vec<Arc<dyn Kept>> {
+        let channels = self.channels.values().flatten();
+        let channels = channels.map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>);
+        self.stores.kept().into_iter().chain(channels).collect()
+    }
+
+    fn stats(&self) -> Vec<Arc<DeliveryStats>> {
+        let channels = self.channels.values().flatten().map(SinkHandle::stats);
+        self.stores.stats().into_iter().chain(channels).collect()
+    }
+
+    /// Hands every sink what it had not delivered.
+    async fn restore(&self, resumption: &Resumption) -> Result<(), DurabilityError> {
+        let (process, processes) = resumption.process;
+        let stores: Vec<_> =
+            self.stores.kept().into_iter().chain(self.stores.kept_letters()).collect();
+        kept::restore(&stores, &resumption.state, (process, processes)).await?;
+        let mut names: Vec<_> = stores.iter().map(|sink| sink.name()).collect();
+        if self.is_first {
+            // Only the first process tells people: it takes over what any had.
+            let channels = self.channels.values().flatten();
+            let channels: Vec<_> =
+                channels.map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>).collect();
+            kept::restore(&channels, &resumption.state, (0, 1)).await?;
+            names.extend(channels.iter().map(|sink| sink.name()));
+            kept::report_dropped(&names, &resumption.state);
+        }
+        Ok(())
     }
 }
 
 impl Outputs for Outlets {
     fn points(&self, points: Vec<MetricPoint>) {
-        offer_all(&self.stores.points, points);
+        if let Some(open) = self.open.get() {
+            offer_all(&open.stores.points, points);
+        }
     }
 
     fn logs(&self, lines: Vec<LogLine>) {
-        offer_all(&self.stores.logs, lines);
+        if let Some(open) = self.open.get() {
+            offer_all(&open.stores.logs, lines);
+        }
     }
 
     fn dead_letters(&self, letters: Vec<DeadLetter>) {
@@ -155,12 +251,15 @@ impl Outputs for Outlets {
                 "dead letters"
             );
         }
-        offer_all(&self.stores.letters, letters);
+        if let Some(open) = self.open.get() {
+            offer_all(&open.stores.letters, letters);
+        }
     }
 
     fn transitions(&self, transitions: Vec<Transition>) {
+        let Some(open) = self.open.get() else { return };
         let now = self.clock.now();
-        let mut notifier = self.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notifier = open.notifier.lock().unwrap_or_else(PoisonError::into_inner);
         for transition in &transitions {
             if let Some(observer) = &self.observer {
                 // An observer that has gone has heard enough.
@@ -170,17 +269,70 @@ impl Outputs for Outlets {
                     .send(transition.clone());
             }
             let decision = notifier.decide(transition.clone(), now);
-            self.tell(decision);
+            open.tell(decision);
         }
         drop(notifier);
-        offer_all(&self.stores.transitions, transitions);
+        offer_all(&open.stores.transitions, transitions);
     }
 
     fn active(&self, changes: Vec<((Incident, Labels), isize)>) {
         self.live.change_active(changes);
     }
 
+    fn resume(&self, resumption: &Resumption) -> Result<(), DurabilityError> {
+        let open = self.open(resumption);
+        let (open, first) = open.map_err(|error| DurabilityError::Outputs(format!("{error:#}")))?;
+        // On a worker's thread, which may block as long as nothing runs yet.
+        self.runtime.block_on(open.restore(resumption))?;
+        first.into_iter().for_each(|decision| open.tell(decision));
+        // Both are set once: a process resumes once.
+        let _ = self.opened.set(Opened {
+            sinks: open.stats(),
+            keeper: resumption.keeper.clone(),
+            outbox: open.outbox.clone(),
+        });
+        let _ = self.open.set(open);
+        Ok(())
+    }
+
+    fn put(&self, pieces: &mut PieceWriter<'_>) {
+        let Some(open) = self.open.get() else { return };
+        let notifier = open.notifier.lock().unwrap_or_else(PoisonError::into_inner);
+        pieces.put_version("notifier", notifier.version(), || notifier.snapshot());
+    }
+
+    fn make_durable(&self, _cut: Cut, done: Durable) {
+        let Some(open) = self.open.get() else { return };
+        let marked = |sinks: Vec<Arc<dyn Kept>>| {
+            let marked = sinks.into_iter().map(|sink| {
+                let mark = sink.mark();
+                (sink, mark)
+            });
+            marked.collect::<Vec<_>>()
+        };
+        let (sinks, letters) = (marked(open.kept()), open.stores.kept_letters());
+        let outbox = open.outbox.clone();
+        self.runtime.spawn(async move {
+            let (mut pieces, mut others) = (Vec::new(), Vec::new());
+            kept::make_durable(sinks, &mut pieces, &mut others).await;
+            // Only now, since what the others have settled may have become a dead letter.
+            kept::make_durable(marked(letters), &mut pieces, &mut others).await;
+            if let Some(outbox) = outbox {
+                let content = PieceContent::New(encode(&outbox.snapshot()));
+                let piece = Piece { name: "state".into(), content };
+                pieces.push(("outbox".into(), vec![piece]));
+            }
+            done(pieces, others);
+        });
+    }
+
+    fn committed(&self, cut: Cut) {
+        if let Some(outbox) = self.open.get().and_then(|open| open.outbox.as_ref()) {
+            outbox.committed(cut.at);
+        }
+    }
+
     fn is_full(&self) -> bool {
-        self.stores.is_full()
+        self.open.get().is_none_or(|open| open.stores.is_full())
     }
 }

@@ -18,6 +18,7 @@ use tidewatch_dataflow::record::LogLine;
 use tidewatch_dataflow::sink::{RejectedItem, SinkWriter};
 use tokio::runtime;
 
+use super::kept::{Kept, Starter};
 use crate::config::PipelineConfig;
 use crate::page::{LiveLogs, LiveMetrics, LiveState, LiveTransitions};
 use crate::pipeline::PipelineCounters;
@@ -46,8 +47,13 @@ pub(super) fn offer_all<T: Clone>(handles: &[SinkHandle<T>], items: Vec<T>) {
 }
 
 /// Tells in the log what a closed sink could not deliver.
-pub(super) fn report_left<T>(closed: &Closed<T>) {
-    if !closed.left.is_empty() {
+///
+/// Where the run keeps state nothing of it is lost: what the last checkpoint does not name is computed again.
+pub(super) fn report_left<T>(closed: &Closed<T>, is_kept: bool) {
+    let left = closed.left.len() as u64 + closed.spilled;
+    if is_kept && left > 0 {
+        tracing::info!(left, "stopped with items not delivered: the next run delivers them");
+    } else if !closed.left.is_empty() {
         let error = closed.snapshot.last_error.as_deref().unwrap_or("no time was left");
         tracing::error!(lost = closed.left.len(), error, "stopped with items not delivered");
     }
@@ -67,7 +73,7 @@ impl Stores {
         store: Option<SqliteStore>,
         live: &Arc<LiveState>,
         counters: &Arc<PipelineCounters>,
-        runtime: &runtime::Handle,
+        starter: &Starter,
     ) -> anyhow::Result<Self> {
         let mut stores = Stores::default();
         let topics = config.topics();
@@ -75,12 +81,12 @@ impl Stores {
             let writer = DeadLetterWriter::open(&config.kafka, &topics, topic)
                 .with_context(|| format!("could not open the dead-letter topic `{topic}`"))?;
             let queue = DeliveryConfig::default();
-            let handle = Delivery::spawn(runtime, "dead_letters", writer, queue, counted);
+            let handle = starter.spawn("dead_letters", writer, queue, counted);
             stores.letters.push(handle);
         }
         if let Some(influx) = &config.sinks.influxdb {
             let writer = influx.open().context("could not open `[sinks.influxdb]`")?;
-            stores.points.push(spawn(runtime, "influxdb", writer, influx.delivery()));
+            stores.points.push(starter.spawn("influxdb", writer, influx.delivery(), counted));
         }
         if let Some(elastic) = &config.sinks.elasticsearch {
             let writer = elastic
@@ -93,28 +99,49 @@ impl Stores {
                 offer_all(&letters, vec![refused(line, why)]);
             };
             let queue = elastic.delivery();
-            stores.logs.push(Delivery::spawn(runtime, "elasticsearch", writer, queue, on_rejected));
+            stores.logs.push(starter.spawn("elasticsearch", writer, queue, on_rejected));
         }
         if let (Some(sqlite), Some(store)) = (&config.sinks.sqlite, store) {
             let metrics = SqliteMetrics::new(store.clone());
-            stores.points.push(spawn(runtime, "sqlite/metrics", metrics, sqlite.delivery()));
-            let logs = SqliteLogs::new(store.clone(), topics);
-            stores.logs.push(spawn(runtime, "sqlite/logs", logs, sqlite.delivery()));
-            let transitions = SqliteTransitions::new(store.clone());
-            stores.transitions.push(spawn(
-                runtime,
-                "sqlite/alerts",
-                transitions,
+            stores.points.push(starter.spawn(
+                "sqlite/metrics",
+                metrics,
                 sqlite.delivery(),
+                counted,
             ));
+            let logs = SqliteLogs::new(store.clone(), topics);
+            stores.logs.push(starter.spawn("sqlite/logs", logs, sqlite.delivery(), counted));
+            let transitions = SqliteTransitions::new(store.clone());
+            let queue = sqlite.delivery();
+            stores.transitions.push(starter.spawn("sqlite/alerts", transitions, queue, counted));
         }
         let metrics = LiveMetrics(Arc::clone(live));
-        stores.points.push(spawn(runtime, "page/metrics", metrics, page_delivery()));
+        stores.points.push(page(&starter.runtime, "page/metrics", metrics, page_delivery()));
         let logs = LiveLogs(Arc::clone(live));
-        stores.logs.push(spawn(runtime, "page/logs", logs, page_delivery()));
+        stores.logs.push(page(&starter.runtime, "page/logs", logs, page_delivery()));
         let transitions = LiveTransitions(Arc::clone(live));
-        stores.transitions.push(spawn(runtime, "page/alerts", transitions, page_delivery()));
+        stores.transitions.push(page(
+            &starter.runtime,
+            "page/alerts",
+            transitions,
+            page_delivery(),
+        ));
         Ok(stores)
+    }
+
+    /// The sinks whose items survive, without the dead letters: what the others refuse becomes one.
+    pub(super) fn kept(&self) -> Vec<Arc<dyn Kept>> {
+        let mut kept: Vec<Arc<dyn Kept>> = Vec::new();
+        kept.extend(self.points.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>));
+        kept.extend(self.logs.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>));
+        kept.extend(self.transitions.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>));
+        kept.retain(|sink| !sink.name().starts_with("page/"));
+        kept
+    }
+
+    /// The dead letters, as a sink whose items survive.
+    pub(super) fn kept_letters(&self) -> Vec<Arc<dyn Kept>> {
+        self.letters.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>).collect()
     }
 
     pub(super) fn stats(&self) -> Vec<Arc<DeliveryStats>> {
@@ -136,18 +163,19 @@ impl Stores {
             || self.letters.iter().any(SinkHandle::must_stall)
     }
 
-    pub(super) async fn close(&self, deadline: Duration) {
+    pub(super) async fn close(&self, deadline: Duration, is_kept: bool) {
         tokio::join!(
-            close_all(&self.points, deadline),
-            close_all(&self.logs, deadline),
-            close_all(&self.transitions, deadline),
+            close_all(&self.points, deadline, is_kept),
+            close_all(&self.logs, deadline, is_kept),
+            close_all(&self.transitions, deadline, is_kept),
         );
         // Last, since a store may refuse items until it is closed.
-        close_all(&self.letters, deadline).await;
+        close_all(&self.letters, deadline, is_kept).await;
     }
 }
 
-fn spawn<W: SinkWriter>(
+/// Starts a sink of the page: what it shows need not survive.
+fn page<W: SinkWriter>(
     runtime: &runtime::Handle,
     name: &str,
     writer: W,
@@ -156,10 +184,14 @@ fn spawn<W: SinkWriter>(
     Delivery::spawn(runtime, name, writer, queue, counted)
 }
 
-async fn close_all<T: Send + Sync + 'static>(handles: &[SinkHandle<T>], deadline: Duration) {
+async fn close_all<T: Send + Sync + 'static>(
+    handles: &[SinkHandle<T>],
+    deadline: Duration,
+    is_kept: bool,
+) {
     let closing = handles.iter().map(|handle| handle.close(deadline));
     for closed in futures_util::future::join_all(closing).await {
-        report_left(&closed);
+        report_left(&closed, is_kept);
     }
 }
 

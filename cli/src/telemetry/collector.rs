@@ -1,8 +1,8 @@
 //! Reads all counters of the process when somebody asks for `/metrics`.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
@@ -11,6 +11,9 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 use tidewatch_connectors::delivery::{DeliverySnapshot, DeliveryState, DeliveryStats};
+use tidewatch_connectors::kafka::{HealthSnapshot, KafkaHealth};
+use tidewatch_connectors::outbox::Outbox;
+use tidewatch_dataflow::checkpoint::Keeper;
 use tidewatch_dataflow::ingest::PartitionGauges;
 use tidewatch_dataflow::time::{Clock, EventTime};
 
@@ -24,10 +27,23 @@ pub struct Telemetry {
     pub counters: Arc<PipelineCounters>,
     /// Gauges of the workers of this process.
     pub gauges: Vec<Arc<PartitionGauges>>,
-    /// Counters of the sinks.
-    pub sinks: Vec<Arc<DeliveryStats>>,
+    /// What is open once it is known what the run goes on from.
+    pub opened: Arc<OnceLock<Opened>>,
+    /// How the Kafka clients of the process fare; filled as they are made.
+    pub kafka: Arc<Mutex<Vec<Arc<KafkaHealth>>>>,
     /// Tells how far behind event time is.
     pub clock: Clock,
+}
+
+/// What can be told of only when it is known what the run goes on from.
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    /// Counters of the sinks.
+    pub sinks: Vec<Arc<DeliveryStats>>,
+    /// Writes checkpoints, where state is kept.
+    pub keeper: Option<Arc<Keeper>>,
+    /// What people were told, on the process of worker 0.
+    pub outbox: Option<Arc<Outbox>>,
 }
 
 impl Telemetry {
@@ -81,8 +97,10 @@ impl Collector for Telemetry {
         if let Some(delay) = self.watermark_delay() {
             out.gauge(names::WATERMARK_DELAY, delay)?;
         }
+        let nothing = Opened::default();
+        let opened = self.opened.get().unwrap_or(&nothing);
         let sinks: Vec<(String, DeliverySnapshot)> =
-            self.sinks.iter().map(|s| (s.name().to_owned(), s.snapshot())).collect();
+            opened.sinks.iter().map(|s| (s.name().to_owned(), s.snapshot())).collect();
         let mut sink = |metric, number: fn(&DeliverySnapshot) -> u64| {
             out.family(metric, "sink", sinks.iter().map(|(name, s)| (name.clone(), number(s))))
         };
@@ -92,7 +110,51 @@ impl Collector for Telemetry {
         sink(names::SINK_SHED, |s| s.shed)?;
         sink(names::SINK_REJECTED, |s| s.rejected)?;
         sink(names::SINK_RETRIED, |s| s.retried)?;
-        sink(names::SINK_UP, |s| u64::from(s.state == DeliveryState::Up))
+        sink(names::SINK_RESTORED, |s| s.restored)?;
+        sink(names::SINK_SPILLED, |s| s.spilled)?;
+        sink(names::SINK_SPILLED_BYTES, |s| s.spilled_bytes)?;
+        sink(names::SINK_UP, |s| u64::from(s.state == DeliveryState::Up))?;
+        self.checkpoints(opened, &mut out)?;
+        self.kafka(&mut out)
+    }
+}
+
+impl Telemetry {
+    fn checkpoints(&self, opened: &Opened, out: &mut Encoder<'_>) -> Result<(), fmt::Error> {
+        let stats = opened.keeper.as_ref().map(|keeper| keeper.stats()).unwrap_or_default();
+        if let Some(at) = stats.committed_at {
+            out.gauge(names::CHECKPOINT_AGE, self.clock.now().since(at).as_secs_f64())?;
+        }
+        out.count(names::CHECKPOINT_COMMITS, stats.commits)?;
+        out.gauge(names::CHECKPOINT_DURATION, stats.duration.as_secs_f64())?;
+        out.gauge(names::CHECKPOINT_WRITTEN, stats.written_bytes as f64)?;
+        out.gauge(names::CHECKPOINT_STATE, stats.state_bytes as f64)?;
+        out.count(names::CHECKPOINT_RETRIES, stats.retries)?;
+        let told = opened.outbox.as_ref().map(|outbox| outbox.stats()).unwrap_or_default();
+        out.count(names::OUTBOX_INTENTS, told.intents)?;
+        out.count(names::OUTBOX_RECEIPTS, told.receipts)?;
+        out.count(names::OUTBOX_REPEATED, told.repeated)?;
+        out.count(names::OUTBOX_SUPPRESSED, told.suppressed)
+    }
+
+    fn kafka(&self, out: &mut Encoder<'_>) -> Result<(), fmt::Error> {
+        let clients = self.kafka.lock().unwrap_or_else(PoisonError::into_inner);
+        let clients: Vec<_> = clients.iter().map(|health| health.snapshot()).collect();
+        let mut family = |metric, number: fn(&HealthSnapshot) -> u64| {
+            let values = clients.iter().enumerate().map(|(i, c)| (i.to_string(), number(c)));
+            out.family(metric, "client", values)
+        };
+        family(names::KAFKA_BROKERS, |c| c.brokers_up as u64)?;
+        family(names::KAFKA_LEADERLESS, |c| c.leaderless.len() as u64)?;
+        family(names::KAFKA_STOPPED, |c| c.stopped.len() as u64)?;
+        family(names::KAFKA_LOST, |c| c.lost)
+    }
+
+    /// What is wrong with the way to Kafka, in words; empty when nothing is.
+    pub fn kafka_problems(&self) -> Vec<String> {
+        let clients = self.kafka.lock().unwrap_or_else(PoisonError::into_inner);
+        let problems = clients.iter().flat_map(|health| health.snapshot().problems());
+        problems.collect::<std::collections::BTreeSet<_>>().into_iter().collect()
     }
 }
 
@@ -100,7 +162,11 @@ struct Encoder<'a>(DescriptorEncoder<'a>);
 
 impl Encoder<'_> {
     fn counter(&mut self, metric: Metric, value: &AtomicU64) -> Result<(), fmt::Error> {
-        let counter = ConstCounter::new(value.load(Ordering::Relaxed));
+        self.count(metric, value.load(Ordering::Relaxed))
+    }
+
+    fn count(&mut self, metric: Metric, value: u64) -> Result<(), fmt::Error> {
+        let counter = ConstCounter::new(value);
         let encoder =
             self.0.encode_descriptor(metric.name, metric.help, None, MetricType::Counter)?;
         counter.encode(encoder)
@@ -146,7 +212,8 @@ mod tests {
         let telemetry = Telemetry {
             counters: Arc::default(),
             gauges: vec![Arc::default()],
-            sinks: Vec::new(),
+            opened: Arc::default(),
+            kafka: Arc::default(),
             clock: Clock::manual(EventTime::from_millis(5_000)),
         };
         telemetry.counters.applied.store(2_000, Ordering::Relaxed);

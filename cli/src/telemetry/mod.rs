@@ -4,6 +4,6 @@ mod collector;
 mod names;
 mod server;
 
-pub use collector::Telemetry;
+pub use collector::{Opened, Telemetry};
 pub use names::METRICS;
 pub use server::{Health, admin_router};

@@ -78,9 +78,61 @@ pub(super) const SINK_REJECTED: Metric =
 pub(super) const SINK_RETRIED: Metric = counter("tidewatch_sink_retried", "Items sent again");
 pub(super) const SINK_UP: Metric =
     gauge("tidewatch_sink_up", "1 when the last attempt got through, 0 while retrying or refused");
+pub(super) const SINK_RESTORED: Metric = counter(
+    "tidewatch_sink_restored",
+    "Items taken over from an earlier run, which had not delivered them",
+);
+pub(super) const SINK_SPILLED: Metric =
+    gauge("tidewatch_sink_spilled", "Items that wait in the state store only");
+pub(super) const SINK_SPILLED_BYTES: Metric =
+    gauge("tidewatch_sink_spilled_bytes", "Bytes of the objects with items that are not delivered");
+pub(super) const CHECKPOINT_AGE: Metric = gauge(
+    "tidewatch_checkpoint_age_seconds",
+    "How long ago the newest checkpoint of this run was complete",
+);
+pub(super) const CHECKPOINT_COMMITS: Metric =
+    counter("tidewatch_checkpoint_commits", "Checkpoints completed in this run");
+pub(super) const CHECKPOINT_DURATION: Metric = gauge(
+    "tidewatch_checkpoint_duration_seconds",
+    "How long this process took to write its part of the newest checkpoint",
+);
+pub(super) const CHECKPOINT_WRITTEN: Metric = gauge(
+    "tidewatch_checkpoint_written_bytes",
+    "Bytes this process wrote for the newest checkpoint",
+);
+pub(super) const CHECKPOINT_STATE: Metric = gauge(
+    "tidewatch_checkpoint_state_bytes",
+    "Bytes of state of this process in the newest checkpoint, whenever written",
+);
+pub(super) const CHECKPOINT_RETRIES: Metric =
+    counter("tidewatch_checkpoint_retries", "How often the state store failed and was asked again");
+pub(super) const OUTBOX_INTENTS: Metric =
+    counter("tidewatch_outbox_intents", "Notifications begun, once for each channel");
+pub(super) const OUTBOX_RECEIPTS: Metric =
+    counter("tidewatch_outbox_receipts", "Notifications told");
+pub(super) const OUTBOX_REPEATED: Metric = counter(
+    "tidewatch_outbox_repeated",
+    "Notifications told again because an earlier run left no receipt",
+);
+pub(super) const OUTBOX_SUPPRESSED: Metric = counter(
+    "tidewatch_outbox_suppressed",
+    "Notifications not told because an earlier run had told them",
+);
+pub(super) const KAFKA_BROKERS: Metric =
+    gauge("tidewatch_kafka_brokers_up", "Brokers this process is connected to, by client");
+pub(super) const KAFKA_LEADERLESS: Metric =
+    gauge("tidewatch_kafka_partitions_leaderless", "Partitions without a leader, by client");
+pub(super) const KAFKA_STOPPED: Metric = gauge(
+    "tidewatch_kafka_partitions_stopped",
+    "Partitions that are read no further until a person acts, by client",
+);
+pub(super) const KAFKA_LOST: Metric = counter(
+    "tidewatch_kafka_records_lost",
+    "Records that retention removed before they were read, by client",
+);
 
 /// All metrics, for documentation and tests.
-pub const METRICS: [Metric; 23] = [
+pub const METRICS: [Metric; 40] = [
     RECORDS,
     BYTES,
     POINTS,
@@ -104,4 +156,21 @@ pub const METRICS: [Metric; 23] = [
     SINK_REJECTED,
     SINK_RETRIED,
     SINK_UP,
+    SINK_RESTORED,
+    SINK_SPILLED,
+    SINK_SPILLED_BYTES,
+    CHECKPOINT_AGE,
+    CHECKPOINT_COMMITS,
+    CHECKPOINT_DURATION,
+    CHECKPOINT_WRITTEN,
+    CHECKPOINT_STATE,
+    CHECKPOINT_RETRIES,
+    OUTBOX_INTENTS,
+    OUTBOX_RECEIPTS,
+    OUTBOX_REPEATED,
+    OUTBOX_SUPPRESSED,
+    KAFKA_BROKERS,
+    KAFKA_LEADERLESS,
+    KAFKA_STOPPED,
+    KAFKA_LOST,
 ];

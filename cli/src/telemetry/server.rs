@@ -21,7 +21,8 @@ pub struct Health {
 }
 
 /// The endpoints for machines: `/metrics` in Prometheus text, `/healthz` 200 while the process lives,
-/// `/readyz` 200 once every partition was read to its end and until a stop is requested.
+/// `/readyz` 200 once every partition was read to its end, while nothing is wrong with Kafka, and until a stop
+/// is requested; otherwise 503 and why.
 pub fn admin_router(health: Health) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
@@ -39,12 +40,22 @@ async fn metrics(State(health): State<Health>) -> Response {
     }
 }
 
-async fn ready(State(health): State<Health>) -> (StatusCode, &'static str) {
-    if health.stopping.load(Ordering::Relaxed) {
-        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
-    } else if health.telemetry.caught_up() {
-        (StatusCode::OK, "ready\n")
+async fn ready(State(health): State<Health>) -> (StatusCode, String) {
+    let problems = health.telemetry.kafka_problems();
+    let (is_ready, said) = if health.stopping.load(Ordering::Relaxed) {
+        (false, "stopping\n".to_owned())
+    } else if !health.telemetry.caught_up() {
+        let what = if problems.is_empty() { "catching up" } else { "catching up, with faults:" };
+        (false, std::iter::once(what.to_owned()).chain(problems).fold(String::new(), line))
+    } else if problems.is_empty() {
+        (true, "ready\n".to_owned())
     } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "catching up\n")
-    }
+        (false, problems.into_iter().fold(String::new(), line))
+    };
+    let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (code, said)
+}
+
+fn line(text: String, line: String) -> String {
+    text + &line + "\n"
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use tidewatch::cluster::Membership;
 use tidewatch::pipeline::{Outputs, PipelineSpec, Shared, Sources, TimeSpec, start};
 use tidewatch_dataflow::alert::{Incident, Severity, Transition};
 use tidewatch_dataflow::dead_letter::DeadLetter;
+use tidewatch_dataflow::ingest::ResumePoint;
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::record::{Decoded, LogLine, PartitionId, Point, RecordBatch, Topics};
 use tidewatch_dataflow::series::{Labels, SeriesTable};
@@ -233,9 +234,16 @@ impl Sources for MemorySources {
     fn partitions(&self) -> Vec<PartitionId> {
         self.log.partitions()
     }
-    fn open(&self, partitions: Vec<PartitionId>) -> Result<Box<dyn SourceReader>, ConnectorError> {
-        let seed = self.seed ^ partitions.first().map_or(0, |p| p.partition as u64 + 1);
-        Ok(Box::new(self.log.reader(partitions, seed)))
+    fn open(
+        &self,
+        partitions: Vec<(PartitionId, Option<ResumePoint>)>,
+    ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        let seed = self.seed ^ partitions.first().map_or(0, |(p, _)| p.partition as u64 + 1);
+        let starts = partitions.into_iter().map(|(p, point)| {
+            let offset = point.and_then(|point| point.offset).unwrap_or(0);
+            (p, usize::try_from(offset).unwrap())
+        });
+        Ok(Box::new(self.log.reader_at(starts, seed)))
     }
     fn codecs(&self) -> Vec<Box<dyn Codec>> {
         vec![Box::new(TestCodec)]
@@ -365,16 +373,10 @@ impl Run {
             vec![FeedSpec { selector, pane, statistics: vec![statistic], rules: vec![rule] }],
         );
         let memory = Arc::new(Memory::default());
-        let counters = Arc::default();
-        let gauges: Vec<_> = (0..self.workers).map(|_| Arc::default()).collect();
-        let shared = Shared {
-            spec,
-            sources: Box::new(MemorySources { log: log.clone(), seed: self.seed }),
-            outputs: Arc::clone(&memory) as Arc<dyn Outputs>,
-            stop: Arc::new(AtomicBool::new(false)),
-            counters: Arc::clone(&counters),
-            gauges: gauges.clone(),
-        };
+        let sources = Box::new(MemorySources { log: log.clone(), seed: self.seed });
+        let outputs = Arc::clone(&memory) as Arc<dyn Outputs>;
+        let shared = Shared::new(spec, sources, outputs, self.workers);
+        let (counters, gauges) = (Arc::clone(&shared.counters), shared.gauges.clone());
         let membership = Membership::alone(NonZeroUsize::new(self.workers).unwrap());
         let running = start(&membership, shared).unwrap();
         let (deadline, mut open_points_max) = (Instant::now() + Duration::from_secs(60), 0);

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use tidewatch::cluster::Membership;
@@ -13,6 +13,7 @@ use tidewatch_connectors::codec::{self, Format, SourceFormat};
 use tidewatch_connectors::kafka::{KafkaConfig, KafkaReader, Start, partitions};
 use tidewatch_dataflow::alert::{Incident, Severity, Transition};
 use tidewatch_dataflow::dead_letter::DeadLetter;
+use tidewatch_dataflow::ingest::ResumePoint;
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::record::{LogLine, PartitionId, Topics};
 use tidewatch_dataflow::series::Labels;
@@ -52,7 +53,11 @@ impl Sources for KafkaSources {
     fn partitions(&self) -> Vec<PartitionId> {
         self.partitions.clone()
     }
-    fn open(&self, partitions: Vec<PartitionId>) -> Result<Box<dyn SourceReader>, ConnectorError> {
+    fn open(
+        &self,
+        partitions: Vec<(PartitionId, Option<ResumePoint>)>,
+    ) -> Result<Box<dyn SourceReader>, ConnectorError> {
+        let partitions: Vec<_> = partitions.into_iter().map(|(p, _)| p).collect();
         Ok(Box::new(self.reader(&partitions)?))
     }
     fn codecs(&self) -> Vec<Box<dyn Codec>> {
@@ -172,15 +177,10 @@ pub(crate) fn pipeline(
         clock: Clock::System,
     };
     let counted = Arc::new(Counted::default());
-    let counters: Arc<PipelineCounters> = Arc::default();
-    let shared = Shared {
-        spec: PipelineSpec::new(sources.topics.clone(), time, feeds),
-        sources: Box::new(sources),
-        outputs: Arc::clone(&counted) as Arc<dyn Outputs>,
-        stop: Arc::new(AtomicBool::new(false)),
-        counters: Arc::clone(&counters),
-        gauges: (0..workers.get()).map(|_| Arc::default()).collect(),
-    };
+    let spec = PipelineSpec::new(sources.topics.clone(), time, feeds);
+    let outputs = Arc::clone(&counted) as Arc<dyn Outputs>;
+    let shared = Shared::new(spec, Box::new(sources), outputs, workers.get());
+    let counters = Arc::clone(&shared.counters);
     let (meter, began) = (Meter::start()?, Instant::now());
     let running = start(&Membership::alone(workers), shared)?;
     let records = || counters.ingest.records.load(Ordering::Relaxed);

@@ -7,7 +7,7 @@ use tidewatch_dataflow::config::{HumanDuration, Secret};
 use tidewatch_dataflow::time::PaneSize;
 use tidewatch_operators::feed::Selector;
 
-use crate::config::PipelineConfig;
+use crate::config::{CheckpointConfig, PipelineConfig};
 
 /// A summary for people: titles at the left, one line for each thing.
 #[derive(Clone, Debug)]
@@ -40,6 +40,7 @@ impl Summary {
             lines.push(("inventory", format!("{} ({entries} entries)", file.display())));
         }
         lines.extend(config.secrets.iter().map(|secret| ("secrets", place(secret))));
+        lines.push(("state", state(&config.checkpoint)));
         lines.push(("page", format!("http://{}", config.listen)));
         lines.push(("work", work(config)));
         Summary(lines)
@@ -185,6 +186,15 @@ fn place(secret: &Secret) -> String {
         Secret::Env(name) => format!("variable {name}{absent}"),
         Secret::File(path) => format!("file {path}{absent}"),
         Secret::Given(_) => "given by the program".to_owned(),
+    }
+}
+
+/// `state of tidewatch in /var/lib/tidewatch, every 10s, 3 kept`
+fn state(checkpoint: &CheckpointConfig) -> String {
+    let CheckpointConfig { enabled, store, pipeline, interval, keep, .. } = checkpoint;
+    match enabled {
+        true => format!("{pipeline} in {store}, every {}, {keep} kept", duration(*interval)),
+        false => "not kept: a restart begins anew".to_owned(),
     }
 }
 

@@ -12,7 +12,7 @@ pub(super) fn anchor(config: &mut PipelineConfig, folder: &FilePath) {
     for text in [&mut security.ca, &mut security.certificate, &mut security.key] {
         text.iter_mut().for_each(|text| anchor_text(text, folder));
     }
-    let mut paths: Vec<&mut PathBuf> = vec![&mut config.storage];
+    let mut paths: Vec<&mut PathBuf> = Vec::new();
     paths.extend(&mut config.inventory_file);
     let mut secrets: Vec<&mut Secret> = Vec::new();
     secrets.extend(&mut security.password);

@@ -1,6 +1,7 @@
 //! Everything that can be wrong with a file whose sections could be read, and what it resolves to.
 
 mod anchor;
+mod checkpoint;
 mod common;
 mod kafka;
 mod other;
@@ -62,6 +63,9 @@ pub(super) fn check(
     if let Some(sinks) = &sections.sinks {
         sink::sinks(report, sinks);
     }
+    let checkpoint = sections.checkpoint.as_ref().and_then(|section| {
+        checkpoint::checkpoint(&mut report.scope(top.key("checkpoint")), section, folder)
+    });
     let other = other::other(report, &sources, &sections);
     let nothing = statistics.is_empty() && rules.is_empty();
     if nothing && sections.statistics.is_empty() && sections.rules.is_empty() {
@@ -81,7 +85,7 @@ pub(super) fn check(
         dead_letters: other.dead_letters,
         inventory_file: other.inventory_file,
         inventory: Inventory::default(),
-        storage: other.storage?,
+        checkpoint: checkpoint?,
         listen: other.listen?,
         series_max: other.series_max?,
         secrets: report.document().secrets(),

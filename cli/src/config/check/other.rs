@@ -13,12 +13,11 @@ use crate::config::resolved::Source;
 pub(super) struct Other {
     pub(super) dead_letters: Option<String>,
     pub(super) inventory_file: Option<PathBuf>,
-    pub(super) storage: Option<PathBuf>,
     pub(super) listen: Option<SocketAddr>,
     pub(super) series_max: Option<usize>,
 }
 
-/// Checks `[dead_letters]`, `[inventory]`, `[storage]`, `[http]` and `[limits]`, and resolves them.
+/// Checks `[dead_letters]`, `[inventory]`, `[http]` and `[limits]`, and resolves them.
 pub(super) fn other(report: &mut Report<'_, '_>, sources: &[Source], sections: &Sections) -> Other {
     let scope = |name: &str| Path::root().key(name);
     let dead_letters = sections.dead_letters.as_ref().and_then(|section| section.topic.clone());
@@ -28,9 +27,6 @@ pub(super) fn other(report: &mut Report<'_, '_>, sources: &[Source], sections: &
     let file = sections.inventory.as_ref().and_then(|section| section.file.as_ref());
     if let Some(file) = file {
         path(&mut report.scope(scope("inventory")), "file", file);
-    }
-    if let Some(section) = &sections.storage {
-        path(&mut report.scope(scope("storage")), "path", &section.path);
     }
     let listen = sections
         .http
@@ -46,7 +42,6 @@ pub(super) fn other(report: &mut Report<'_, '_>, sources: &[Source], sections: &
     Other {
         dead_letters,
         inventory_file: file.cloned(),
-        storage: sections.storage.as_ref().map(|section| section.path.clone()),
         listen,
         series_max: sections
             .limits

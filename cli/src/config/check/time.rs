@@ -43,6 +43,7 @@ pub(super) fn time(scope: &mut Scope<'_, '_, '_>, section: &TimeSection) -> Time
         idle_timeout: section.idle_timeout.get(),
         future_tolerance: section.future_tolerance.get(),
         start: section.start,
+        on_retention: section.on_retention,
         stale_after: section.stale_after.get(),
         max_lead: section.max_lead.get(),
     }

@@ -4,6 +4,7 @@
 //! `docs/configuration.md` is kept complete by a test. What a running pipeline uses is resolved from
 //! these: see [`super::PipelineConfig`].
 
+mod checkpoint;
 mod filters;
 mod other;
 mod rule;
@@ -13,11 +14,12 @@ mod start;
 mod statistic;
 mod time;
 
+pub use checkpoint::{CheckpointSection, OnChange};
 pub use filters::{Filters, OneOrMore};
-pub use other::{DeadLettersSection, HttpSection, InventorySection, LimitsSection, StorageSection};
+pub use other::{DeadLettersSection, HttpSection, InventorySection, LimitsSection};
 pub use rule::{AnomalySection, ErrorBurstSection, RuleCommon, RuleKind, SustainedSection};
 pub use sink::SinksSection;
 pub use source::SourceSection;
 pub use start::Start;
 pub use statistic::{StatisticSection, WindowSection};
-pub use time::TimeSection;
+pub use time::{OnRetention, TimeSection};

@@ -1,4 +1,4 @@
-//! The small sections: `[dead_letters]`, `[inventory]`, `[storage]`, `[http]`, `[limits]`.
+//! The small sections: `[dead_letters]`, `[inventory]`, `[http]`, `[limits]`.
 
 use std::path::PathBuf;
 
@@ -20,19 +20,6 @@ pub struct InventorySection {
     /// A file of `[[entry]]` tables, each with `match` and `labels`. A relative path starts at the folder
     /// of the pipeline file. Default: none.
     pub file: Option<PathBuf>,
-}
-
-/// `[storage]`: where tidewatch keeps its own state.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct StorageSection {
-    /// A folder for checkpoints. A relative path starts at the folder of the pipeline file. Default `state`.
-    #[serde(default = "default_storage")]
-    pub path: PathBuf,
-}
-
-fn default_storage() -> PathBuf {
-    PathBuf::from("state")
 }
 
 /// `[http]`: what tidewatch serves.

@@ -7,6 +7,17 @@ use tidewatch_dataflow::config::HumanDuration;
 
 use super::Start;
 
+/// What to do when the broker has deleted records that a restored pipeline has not read yet.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRetention {
+    /// Refuse to start, and say how many records are gone.
+    #[default]
+    Error,
+    /// Go on with the oldest record that is left; count and log those that are gone.
+    Earliest,
+}
+
 /// How event time advances, and what counts as late, silent, false or old.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +42,10 @@ pub struct TimeSection {
     /// `"latest"`: at the end, less the longest window.
     #[serde(default)]
     pub start: Start,
+    /// What to do when the broker has deleted records between the checkpoint and now: `"error"` or
+    /// `"earliest"`. Default `"error"`: a person should know before numbers with a hole are written.
+    #[serde(default)]
+    pub on_retention: OnRetention,
     /// Episodes that began and ended longer ago than this are summarised, nobody is told one by one.
     /// Default 15 min: catching up after an outage must not page about what is over.
     #[serde(default = "default_stale_after")]

@@ -134,6 +134,7 @@ fn end_text(reason: EndReason) -> &'static str {
         EndReason::Recovered => "recovered",
         EndReason::NoData => "no_data",
         EndReason::Merged => "merged",
+        EndReason::RuleChanged => "rule_changed",
     }
 }
 

@@ -1,0 +1,155 @@
+//! Outputs that lose what they have not delivered when their process dies.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use tidewatch::pipeline::{Durable, Outputs};
+use tidewatch_dataflow::alert::{Incident, Transition};
+use tidewatch_dataflow::checkpoint::Cut;
+use tidewatch_dataflow::dead_letter::DeadLetter;
+use tidewatch_dataflow::metric::MetricPoint;
+use tidewatch_dataflow::record::{LogLine, PartitionId};
+use tidewatch_dataflow::series::Labels;
+
+/// Fields of a point, floats as bits.
+pub type Fields = BTreeMap<String, u64>;
+/// Statistic, labels and window end.
+pub type PointKey = (String, String, u64);
+/// Partition, offset and index of a line or reason of a letter.
+pub type Origin = (PartitionId, i64, String);
+
+/// What has been delivered, by any run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Delivered {
+    /// All values a point had, one after another, without repetition of the last.
+    pub points: BTreeMap<PointKey, Vec<Fields>>,
+    /// All contents a transition had.
+    pub transitions: BTreeMap<String, BTreeSet<Transition>>,
+    pub logs: BTreeMap<Origin, BTreeSet<String>>,
+    pub letters: BTreeMap<Origin, BTreeSet<String>>,
+}
+
+#[derive(Debug, Default)]
+struct Pending {
+    points: Vec<MetricPoint>,
+    transitions: Vec<Transition>,
+    logs: Vec<LogLine>,
+    letters: Vec<DeadLetter>,
+}
+
+impl Pending {
+    fn deliver(&mut self, to: &mut Delivered) {
+        for point in self.points.drain(..) {
+            let fields: Fields =
+                point.fields.iter().map(|(n, v)| (n.to_string(), v.to_bits())).collect();
+            let key =
+                (point.measurement.to_string(), point.labels.to_string(), point.time.as_millis());
+            let values = to.points.entry(key).or_default();
+            if values.last() != Some(&fields) {
+                values.push(fields);
+            }
+        }
+        for transition in self.transitions.drain(..) {
+            to.transitions.entry(transition.id()).or_default().insert(transition);
+        }
+        for line in self.logs.drain(..) {
+            let origin = (line.partition, line.offset, line.index.to_string());
+            to.logs.entry(origin).or_default().insert(format!("{line:?}"));
+        }
+        for letter in self.letters.drain(..) {
+            let origin = (letter.partition, letter.offset, letter.reason.as_str().to_owned());
+            to.letters.entry(origin).or_default().insert(format!("{letter:?}"));
+        }
+    }
+}
+
+/// The outputs of one run.
+pub struct Sink {
+    far: Arc<Mutex<Delivered>>,
+    pending: Mutex<Pending>,
+    active: Mutex<BTreeSet<(Incident, Labels)>>,
+    dead: AtomicBool,
+    /// Every so many calls what waits is delivered, 0 for never before it must be.
+    eager: u64,
+    calls: AtomicU64,
+    /// What the active incidents did that they may not.
+    pub offence: Mutex<Option<String>>,
+}
+
+impl Sink {
+    pub fn new(far: &Arc<Mutex<Delivered>>, eager: u64) -> Self {
+        Sink {
+            far: Arc::clone(far),
+            pending: Mutex::default(),
+            active: Mutex::default(),
+            dead: AtomicBool::new(false),
+            eager,
+            calls: AtomicU64::new(0),
+            offence: Mutex::default(),
+        }
+    }
+
+    /// Nothing is delivered any more; what waits is lost.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+    }
+
+    pub fn flush(&self) {
+        let mut pending = self.pending.lock().unwrap();
+        let mut far = self.far.lock().unwrap();
+        if !self.dead.load(Ordering::SeqCst) {
+            pending.deliver(&mut far);
+        }
+    }
+
+    pub fn active(&self) -> BTreeSet<(Incident, Labels)> {
+        self.active.lock().unwrap().clone()
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Pending)) {
+        add(&mut self.pending.lock().unwrap());
+        let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
+        if self.eager > 0 && calls.is_multiple_of(self.eager) {
+            self.flush();
+        }
+    }
+}
+
+impl Outputs for Sink {
+    fn points(&self, points: Vec<MetricPoint>) {
+        self.add(|pending| pending.points.extend(points));
+    }
+    fn logs(&self, lines: Vec<LogLine>) {
+        self.add(|pending| pending.logs.extend(lines));
+    }
+    fn dead_letters(&self, letters: Vec<DeadLetter>) {
+        self.add(|pending| pending.letters.extend(letters));
+    }
+    fn transitions(&self, transitions: Vec<Transition>) {
+        self.add(|pending| pending.transitions.extend(transitions));
+    }
+    fn active(&self, changes: Vec<((Incident, Labels), isize)>) {
+        let mut active = self.active.lock().unwrap();
+        for (incident, diff) in changes {
+            let is_new = match diff {
+                1 => active.insert(incident.clone()),
+                -1 => active.remove(&incident),
+                _ => false,
+            };
+            if !is_new {
+                *self.offence.lock().unwrap() = Some(format!("{diff:+} of {incident:?}"));
+            }
+        }
+    }
+    fn make_durable(&self, _cut: Cut, done: Durable) {
+        self.flush();
+        // A dead process tells nobody.
+        if !self.dead.load(Ordering::SeqCst) {
+            done(Vec::new(), Vec::new());
+        }
+    }
+    fn is_full(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,243 @@
+//! Chaos: the program is killed again and again, at any moment, while a fleet goes on writing to a real
+//! Kafka; at the end InfluxDB, Elasticsearch, dead letters and channels hold exactly what an undisturbed
+//! run leaves.
+//!
+//! ```text
+//!  fleet ─► Kafka ─► tidewatch, killed ─► proxies ─► InfluxDB, Elasticsearch ─┐
+//!             │              └──────────► Slack, PagerDuty, mail ────────────┼─► the same
+//!             └────► tidewatch, undisturbed ─► the same servers ─────────────┘
+//! ```
+//!
+//! Event time passes many times faster than real time. What is written is a function of the seed; what is
+//! killed and when is drawn from the seed too, but a second run with it meets the program at other moments.
+//!
+//! | variable | meaning | default |
+//! | --- | --- | --- |
+//! | `TIDEWATCH_CHAOS_KILLS` | how many processes to kill | 25 |
+//! | `TIDEWATCH_CHAOS_SEED` | the seed | drawn from the clock, printed |
+//! | `TIDEWATCH_CHAOS_SPEED` | seconds of event time in a second | 60; 15 above 100 kills |
+//! | `TIDEWATCH_CHAOS_CHECKPOINT` | `off`: no checkpoints; shows that the test sees what then goes wrong | on |
+//! | `TIDEWATCH_CHAOS_PROGRAM` | another build of the program | the one of this test |
+//!
+//! `cargo xtask chaos --kills N` sets them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test fails by panicking, and says how far it got"
+)]
+
+mod compare;
+mod disturb;
+mod fleet;
+mod history;
+mod left;
+mod oracle;
+mod producer;
+mod program;
+mod proxy;
+mod random;
+mod run;
+mod world;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use compare::{Telling, check_telling, differences};
+use disturb::{Chaos, HANG_TIMEOUT};
+use fleet::Fleet;
+use history::History;
+use left::CHANNELS;
+use oracle::Oracle;
+use producer::Producer;
+use program::Size;
+use proxy::Proxy;
+use random::Random;
+use run::{Outcome, Run, Stage};
+use world::{Servers, Setting, free_ports};
+
+/// How many faults are shown, how many that begin alike, and how many characters of each.
+const SHOWN: usize = 20;
+const SHOWN_OF_A_KIND: usize = 5;
+const SHOWN_CHARS: usize = 600;
+
+/// What a run of the test is to do.
+struct Options {
+    kills: usize,
+    seed: u64,
+    speed: u64,
+    recovers: bool,
+}
+
+impl Options {
+    fn from_environment() -> Self {
+        let number = |name: &str| -> Option<u64> {
+            let text = std::env::var(format!("TIDEWATCH_CHAOS_{name}")).ok()?;
+            Some(
+                text.parse().unwrap_or_else(|_| panic!("TIDEWATCH_CHAOS_{name}={text}: no number")),
+            )
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+        let kills = number("KILLS").unwrap_or(25) as usize;
+        Options {
+            kills,
+            seed: number("SEED").unwrap_or(now % 1_000_000),
+            speed: number("SPEED").unwrap_or(if kills > 100 { 15 } else { 60 }),
+            recovers: std::env::var("TIDEWATCH_CHAOS_CHECKPOINT").as_deref() != Ok("off"),
+        }
+    }
+
+    /// The fleet begins so long ago that it never reaches the present, however long this takes.
+    fn fleet(&self) -> Fleet {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
+        let seconds_a_kill = 10;
+        let span = (self.kills as u64 * seconds_a_kill + 300) * self.speed * 1_000 + 7_200_000;
+        Fleet { seed: self.seed, start: (now - span) / 3_600_000 * 3_600_000 }
+    }
+}
+
+#[test]
+fn chaos() {
+    let options = Options::from_environment();
+    let Options { kills, seed, speed, .. } = options;
+    eprintln!("chaos: seed {seed}, {kills} kills, event time at speed {speed}");
+    let began = Instant::now();
+    let Some(servers) = Servers::start() else { return };
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{seed}"));
+    // What a failed run with this seed left.
+    let _ = std::fs::remove_dir_all(&folder);
+    let stage = Stage { servers, fleet: options.fleet(), folder, began };
+    stage.say("servers are up");
+
+    let (disturbed, quiet_from) = disturbed(&stage, &options);
+    let oracle = Oracle::new(&stage.fleet, quiet_from);
+    let undisturbed = undisturbed(&stage, quiet_from, &oracle);
+
+    let telling = check_telling(&disturbed.left, disturbed.history.events());
+    report(&stage, &disturbed, &telling);
+    let mut faults = disturbed.history.violations.clone();
+    faults.extend(disturbed.faults);
+    faults.extend(undisturbed.faults.iter().map(|fault| format!("undisturbed: {fault}")));
+    let plain = check_telling(&undisturbed.left, &[]);
+    faults.extend(plain.faults.iter().map(|fault| format!("undisturbed: {fault}")));
+    faults.extend(oracle.check(&undisturbed.left).iter().map(|f| format!("undisturbed: {f}")));
+    faults.extend(oracle.check(&disturbed.left).iter().map(|f| format!("disturbed: {f}")));
+    faults.extend(telling.faults);
+    faults.extend(differences(&undisturbed.left, &disturbed.left));
+    if !faults.is_empty() {
+        show(&faults, &disturbed.history, seed);
+        let all = stage.folder.join("faults.txt");
+        std::fs::write(&all, faults.join("\n")).unwrap();
+        panic!(
+            "seed {seed}: {} faults, all in `{}`, beside the program's log",
+            faults.len(),
+            all.display()
+        );
+    }
+    std::fs::remove_dir_all(&stage.folder).unwrap();
+    stage.say("the disturbed run has left exactly what the undisturbed one has");
+}
+
+/// What was done, and the first faults of each kind.
+fn show(faults: &[String], history: &History, seed: u64) {
+    eprintln!("\nwhat was done (seed {seed}):\n{}", history.list());
+    let is_word = |word: &&str| !word.contains(|c: char| c.is_ascii_digit() || c == '"');
+    let kind = |fault: &String| {
+        let words = fault.split(' ').filter(is_word).take(2);
+        words.collect::<Vec<_>>().join(" ")
+    };
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    let mut shown = 0;
+    for fault in faults {
+        let count = kinds.entry(kind(fault)).or_default();
+        *count += 1;
+        if *count <= SHOWN_OF_A_KIND && shown < SHOWN {
+            shown += 1;
+            eprintln!("  {}", fault.chars().take(SHOWN_CHARS).collect::<String>());
+        }
+    }
+    eprintln!("\n{} faults, by how they begin: {kinds:?}", faults.len());
+}
+
+/// The run that is killed, while the fleet writes. Gives the second from which on all is quiet too.
+fn disturbed(stage: &Stage, options: &Options) -> (Outcome, u64) {
+    let (influx, elastic) =
+        (Proxy::start(&stage.servers.influx.url()), Proxy::start(&stage.servers.elastic.url()));
+    let setting = Setting {
+        influx: &influx.url(),
+        elastic: &elastic.url(),
+        queue_items: 1_000,
+        checkpoints: options.recovers,
+        port: free_ports(),
+    };
+    let further: &[_] = if options.recovers { &["--hang-timeout", HANG_TIMEOUT] } else { &[] };
+    let run = Run::prepare(stage, "disturbed", &setting, further);
+    let producer = Producer::start(&stage.servers.bootstrap, stage.fleet.clone(), options.speed);
+    let mut random = Random::new(options.seed);
+    let program = run.launcher.start(Chaos::size(&mut random, options.recovers));
+    let mut chaos = Chaos {
+        servers: &stage.servers,
+        influx: &influx,
+        elastic: &elastic,
+        channels: &run.channels,
+        launcher: &run.launcher,
+        program,
+        history: History::new(),
+        random,
+        recovers: options.recovers,
+        known: Vec::new(),
+        state: run.state.clone(),
+        before: None,
+    };
+    chaos.run(options.kills);
+    if options.kills == 0 {
+        // Undisturbed against undisturbed: live and afterwards.
+        std::thread::sleep(Duration::from_secs(20));
+    }
+    chaos.heal();
+    let Chaos { program, history, .. } = chaos;
+    stage.say(&format!("killed; the fleet has reached second {}", producer.second()));
+    let quiet_from = producer.finish();
+    stage.say(&format!("all is quiet from second {quiet_from} on, and written"));
+    let documents = Oracle::new(&stage.fleet, quiet_from).documents();
+    let outcome = run.finish(stage, program, history, (quiet_from, documents));
+    (outcome, quiet_from)
+}
+
+/// The run that nobody touches, of one worker and without checkpoints, over what is written already.
+fn undisturbed(stage: &Stage, quiet_from: u64, oracle: &Oracle) -> Outcome {
+    let setting = Setting {
+        influx: &stage.servers.influx.url(),
+        elastic: &stage.servers.elastic.url(),
+        queue_items: 100_000,
+        checkpoints: false,
+        port: free_ports(),
+    };
+    let run = Run::prepare(stage, "undisturbed", &setting, &[]);
+    let program = run.launcher.start(Size { workers: 1, processes: 1 });
+    let end = (quiet_from, oracle.documents());
+    run.finish(stage, program, History::new(), end)
+}
+
+/// The figures of the disturbed run.
+fn report(stage: &Stage, disturbed: &Outcome, telling: &Telling) {
+    let mut restarts = disturbed.history.restarts.clone();
+    restarts.sort();
+    if let (Some(median), Some(longest)) = (restarts.get(restarts.len() / 2), restarts.last()) {
+        let (count, median, longest) =
+            (restarts.len(), median.as_secs_f64(), longest.as_secs_f64());
+        stage.say(&format!(
+            "{count} restarts of members, until a successor ran: median {median:.2} s, longest {longest:.2} s"
+        ));
+    }
+    let History { deaths, deaths_with_checkpoint, .. } = &disturbed.history;
+    stage.say(&format!("{deaths_with_checkpoint} of {deaths} runs had written a checkpoint"));
+    for (channel, repeated) in CHANNELS.iter().zip(telling.repeated) {
+        stage.say(&format!("{channel}: {repeated} repetitions of a message without receipt"));
+    }
+    let letters = &disturbed.left.letters;
+    let repeated: usize = letters.values().map(|count| count - 1).sum();
+    stage.say(&format!("dead letters: {} repeated of {}", repeated, letters.len()));
+}

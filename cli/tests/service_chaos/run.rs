@@ -1,0 +1,209 @@
+//! One run of the program, from its configuration to what it leaves behind.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use tidewatch_testkit::wait_for;
+
+use crate::fleet::{Fleet, OUT_OF_ORDERNESS};
+use crate::history::{History, Recorder};
+use crate::left::{Left, count_documents, count_last_windows};
+use crate::program::{Launcher, Metrics, Program};
+use crate::world::{Channels, Names, STATE, Servers, Setting, config};
+
+/// How long a run may take to write everything once its input is complete.
+const DRAIN_WITHIN: Duration = Duration::from_secs(120);
+/// For how long nothing may change in the end before all is taken to be there.
+const STILL_FOR: Duration = Duration::from_secs(2);
+/// For how long nothing may change while something is missing before it is taken to be lost: longer than
+/// any back-off of a sink.
+const LOST_AFTER: Duration = Duration::from_secs(35);
+/// Statistics and rules of the pipeline.
+const FEEDS: f64 = 5.0;
+/// What the runs of a test share.
+pub struct Stage {
+    pub servers: Servers,
+    pub fleet: Fleet,
+    /// Where files of this test go: removed when it passes.
+    pub folder: PathBuf,
+    pub began: Instant,
+}
+
+impl Stage {
+    /// Prints how far it is.
+    pub fn say(&self, text: &str) {
+        eprintln!("chaos, after {:.0} s: {text}", self.began.elapsed().as_secs_f64());
+    }
+}
+
+/// What a run has come to.
+pub struct Outcome {
+    pub left: Left,
+    /// What is wrong with the run by itself.
+    pub faults: Vec<String>,
+    pub history: History,
+}
+
+/// One run of the program: its channels and where it writes to.
+pub struct Run {
+    label: &'static str,
+    names: Names,
+    pub channels: Arc<Channels>,
+    pub launcher: Launcher,
+    recorder: Recorder,
+    /// Where its state is, if it has any.
+    pub state: Option<PathBuf>,
+}
+
+impl Run {
+    /// Makes its places and channels, and writes its configuration.
+    pub fn prepare(
+        stage: &Stage,
+        label: &'static str,
+        setting: &Setting<'_>,
+        further: &[&str],
+    ) -> Self {
+        let folder = stage.folder.join(label);
+        std::fs::create_dir_all(&folder).unwrap();
+        let names = Names::create(&stage.servers, label);
+        let channels = Arc::new(Channels::start());
+        let file = folder.join("tidewatch.toml");
+        std::fs::write(&file, config(&stage.servers, &names, &channels, setting, &folder)).unwrap();
+        let log = folder.join("log");
+        let launcher = Launcher::new(&file, &log, &channels, setting.port, further);
+        let recorder = Recorder::start(Arc::clone(&channels));
+        let state = setting.checkpoints.then(|| folder.join(STATE));
+        Run { label, names, channels, launcher, recorder, state }
+    }
+
+    /// Waits until everything is written, stops the program and reads what it has left. `end` is the
+    /// second from which on all is quiet, and the number of documents then.
+    pub fn finish(
+        self,
+        stage: &Stage,
+        mut program: Program,
+        history: History,
+        end: (u64, usize),
+    ) -> Outcome {
+        let (mut faults, last) = (Vec::new(), Fleet::last_second(end.0));
+        let began = Instant::now();
+        let mut still: Option<(Vec<usize>, Instant)> = None;
+        let mut state = String::new();
+        let drained = wait_for(DRAIN_WITHIN, || {
+            if let Some(status) = program.ended() {
+                faults.push(format!("the program ended while it was to drain: {status}"));
+                program = self.launcher.start(program.size);
+            }
+            let metrics = program.metrics();
+            let (lag, queued) = metrics.as_ref().map_or((f64::NAN, f64::NAN), |metrics| {
+                (metrics.sum("tidewatch_source_lag_records"), metrics.sum("tidewatch_sink_queued"))
+            });
+            let documents = count_documents(&stage.servers, &self.names.index);
+            let complete = last - OUT_OF_ORDERNESS;
+            let (servers, bucket) = (&stage.servers, &self.names.bucket);
+            let hosts = count_last_windows(servers, bucket, &stage.fleet, complete);
+            state = format!(
+                "lag {lag}, queued {queued}, {documents} documents of {}, {hosts} hosts at the end",
+                end.1
+            );
+            let [slack, pagerduty, mail] = self.channels.counts();
+            let now = vec![documents, hosts, slack, pagerduty, mail];
+            std::thread::sleep(Duration::from_millis(200));
+            match &still {
+                Some((before, since)) if *before == now => {
+                    let at_rest = lag + queued == 0.0;
+                    let complete = at_rest && documents >= end.1 && hosts > 0;
+                    let lost = at_rest && since.elapsed() > LOST_AFTER;
+                    (lost || complete && since.elapsed() > STILL_FOR).then_some(complete)
+                }
+                _ => {
+                    still = Some((now, Instant::now()));
+                    None
+                }
+            }
+        });
+        if drained != Some(true) {
+            faults.push(format!("not complete within {DRAIN_WITHIN:?}: {state}"));
+        }
+        stage.say(&format!(
+            "{}: drained in {:.1} s: {state}",
+            self.label,
+            began.elapsed().as_secs_f64()
+        ));
+        if let Some(metrics) = program.metrics() {
+            faults.extend(conservation(&metrics));
+        }
+        program.signal(Signal::SIGTERM);
+        match program.ends_within(Duration::from_secs(45)) {
+            Some(status) if status.success() => {}
+            ended => faults.push(format!("SIGTERM at the end: ended with {ended:?}")),
+        }
+        if let Some(state) = &self.state {
+            match self.launcher.verify() {
+                Ok(said) => stage.say(&format!("{}: {} {said}", self.label, contents(state))),
+                Err(said) => faults.push(format!("the state that is left is faulty: {said}")),
+            }
+        }
+        let arrivals = self.recorder.finish();
+        let (servers, names) = (&stage.servers, &self.names);
+        let left = Left::read(servers, names, &self.channels, &arrivals, &stage.fleet, last);
+        stage.say(&format!(
+            "{}: {} points, {} documents, {} dead letters, {} messages, {} events, {} mails",
+            self.label,
+            left.points.len(),
+            left.documents.len(),
+            left.letters.values().sum::<usize>(),
+            left.told[0].len(),
+            left.told[1].len(),
+            left.told[2].len(),
+        ));
+        Outcome { left, faults, history }
+    }
+}
+
+/// How much of what is in a folder of state.
+fn contents(state: &Path) -> String {
+    let folders = std::fs::read_dir(state).into_iter().flatten().flatten();
+    let sizes = folders.map(|folder| {
+        let files = std::fs::read_dir(folder.path()).into_iter().flatten().flatten();
+        let sizes: Vec<_> = files.filter_map(|file| Some(file.metadata().ok()?.len())).collect();
+        let (name, count) = (folder.file_name(), sizes.len());
+        format!("{} {count} ({} KiB);", name.display(), sizes.iter().sum::<u64>() / 1_024)
+    });
+    sizes.collect::<Vec<_>>().join(" ")
+}
+
+/// What does not add up in the counters of a run that is at rest.
+fn conservation(metrics: &Metrics) -> Vec<String> {
+    let mut faults = Vec::new();
+    let selected = metrics.of("tidewatch_samples_selected_total");
+    let merged = metrics.of("tidewatch_samples_merged_total");
+    let late = metrics.of("tidewatch_samples_late_total");
+    // Points behind the frontier are still to be merged, each by at most as many feeds as there are.
+    let open = metrics.sum("tidewatch_source_open_points") * FEEDS;
+    if !(merged + late..=merged + late + open).contains(&selected) {
+        faults.push(format!(
+            "{selected} samples selected, but {merged} merged + {late} late + at most {open} open"
+        ));
+    }
+    for (sink, offered) in metrics.family("tidewatch_sink_offered_total") {
+        let of = |name: &str| {
+            let found = metrics.family(name).find(|(label, _)| *label == sink);
+            found.map_or(0.0, |(_, value)| value)
+        };
+        let parts = [
+            of("tidewatch_sink_delivered_total"),
+            of("tidewatch_sink_queued"),
+            of("tidewatch_sink_shed_total"),
+            of("tidewatch_sink_rejected_total"),
+        ];
+        if offered != parts.iter().sum::<f64>() {
+            faults.push(format!(
+                "sink {sink}: {offered} offered, but delivered, queued, shed, rejected are {parts:?}"
+            ));
+        }
+    }
+    faults
+}
