@@ -95,7 +95,7 @@ impl Fixture {
     /// The segments of a sink that is down.
     fn spill(&self, run: u64, sequence: u64) -> Vec<String> {
         let runtime = tokio::runtime::Runtime::new().unwrap();
-        let prefix = format!("spill/{run:08}-p0-influxdb-{sequence}");
+        let prefix = format!("spill/{run:08}-p0000-influxdb-{sequence}");
         let spill = Spill { store: self.store.clone(), prefix, max_bytes: 1 << 20 };
         let config = DeliveryConfig::default();
         let sink = Delivery::spawn_with(

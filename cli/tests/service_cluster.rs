@@ -194,11 +194,19 @@ fn members_on_several_machines_find_each_other_again() {
 }
 
 #[test]
-fn a_stop_of_one_member_is_clean_for_all() {
+fn a_stop_is_clean_whoever_is_asked() {
     let Some(broker) = Broker::shared() else { return };
-    let cluster = Cluster::local(broker, 2);
-    signal("-TERM", cluster.members()[0]);
-    cluster.wait_ended(0);
+    // One member; or everybody, as a service manager may do.
+    for everybody in [false, true] {
+        let cluster = Cluster::local(broker, 2);
+        let members = cluster.members();
+        signal("-TERM", members[0]);
+        if everybody {
+            signal("-TERM", cluster.supervisors[0].id());
+            signal("-TERM", members[1]);
+        }
+        cluster.wait_ended(0);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test fails by panicking"
 )]
 
@@ -297,7 +298,7 @@ fn write_for_ever(folder: &Path) -> ! {
     loop {
         let name = format!("pieces/{:016x}", std::process::id());
         store.create(&name, &vec![std::process::id() as u8; OBJECT_BYTES]).unwrap();
-        writeln!(std::io::stdout(), "one is written").unwrap();
+        println!("one is written");
         store.delete(&name).unwrap();
     }
 }

@@ -18,7 +18,8 @@ pub use backoff::{Backoff, BackoffConfig};
 pub use connect::{ConnectError, LOST_AFTER, connect};
 pub use hostfile::{Hostfile, HostfileError};
 pub use process::{
-    abort_on_panic, crumbs, die_with_parent, is_member, stop_on_signal, stop_requests,
+    abort_on_panic, crumbs, die_with_parent, is_member, set_on_signal, stop_on_signal,
+    stop_requests,
 };
 pub use pulse::{BEAT_EVERY, Heartbeat, Pulse, WorkerPulse, beat};
 pub use supervise::{Limits, Members, supervise};

@@ -57,25 +57,43 @@ pub fn die_with_parent() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sets the returned flag on SIGTERM or Ctrl-C; a second one ends the process at once with code 130.
+/// Sets the returned flag on SIGTERM or Ctrl-C; a second one ends the process at once with code 130, unless
+/// it has a supervisor, which kills it if need be.
 ///
 /// # Errors
 /// When the handlers cannot be installed.
 pub fn stop_on_signal(runtime: &tokio::runtime::Handle) -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    set_on_signal(runtime, Arc::clone(&stop))?;
+    Ok(stop)
+}
+
+/// As [`stop_on_signal`], for a flag that there is already. Until it is called a signal ends the process in
+/// the middle of whatever it does, which a supervisor takes for a stop too.
+///
+/// # Errors
+/// When the handlers cannot be installed.
+pub fn set_on_signal(
+    runtime: &tokio::runtime::Handle,
+    stop: Arc<AtomicBool>,
+) -> anyhow::Result<()> {
     let _guard = runtime.enter();
     let mut requests = stop_requests()?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&stop);
     runtime.spawn(async move {
         while requests.recv().await.is_some() {
-            if flag.swap(true, Ordering::Relaxed) {
+            if stop.swap(true, Ordering::Relaxed) {
+                if is_member() {
+                    // The same wish over two ways: a service manager may signal all processes, of which
+                    // the supervisor passes it on. It also does the killing if it comes to that.
+                    continue;
+                }
                 tracing::warn!("asked twice to stop, leaving at once");
                 std::process::exit(exit::FORCED.into());
             }
             tracing::info!("stopping: open windows are not fired");
         }
     });
-    Ok(stop)
+    Ok(())
 }
 
 /// A message for each SIGTERM and each Ctrl-C. Must be called within a runtime.

@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -130,10 +131,17 @@ fn member(args: &RunArgs) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("could not start the runtime for stores and channels")?;
-    let stop = cluster::stop_on_signal(runtime.handle())?;
-    let options =
-        ServiceOptions { membership: membership(args)?, stop, serve: true, observer: None };
+    let stop = Arc::default();
+    let options = ServiceOptions {
+        membership: membership(args)?,
+        stop: Arc::clone(&stop),
+        serve: true,
+        observer: None,
+    };
     let service = Service::start(&config, options, runtime.handle())?;
+    // Not before: while it waits for brokers and other processes there is nothing that a stop could put in
+    // order, and a signal ends it at once.
+    cluster::set_on_signal(runtime.handle(), stop)?;
     let _heartbeat = cluster::beat(&service.pulse)?;
     service.wait()
 }

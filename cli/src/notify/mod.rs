@@ -22,8 +22,6 @@
 //! receivers of each incident that was told as open.
 
 mod attempts;
-#[cfg(test)]
-mod crash_tests;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -130,6 +128,10 @@ impl Notifier {
     }
 
     /// The state at this moment: everything decided so far is in it and nothing else.
+    ///
+    /// What it counts as told must be durable with it, and nothing else: the marks up to which the queues of
+    /// the channels are kept are taken together with it, with nothing decided or released in between. An
+    /// opening kept in a queue but not in here could be held by the next run, and its end summarised.
     pub fn snapshot(&self) -> NotifierState {
         NotifierState::new(self.held.values().cloned().collect(), &self.told, self.summarised)
     }

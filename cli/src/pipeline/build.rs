@@ -8,21 +8,25 @@ use std::sync::atomic::Ordering;
 use differential_dataflow::consolidation::consolidate;
 use differential_dataflow::input::Input as _;
 use tidewatch_dataflow::alert::Transition;
-use tidewatch_dataflow::checkpoint::{Participant, Recovery};
-use tidewatch_dataflow::ingest::{Ingest, IngestState, OpenPoints, Shared as Control, ingest};
+use tidewatch_dataflow::checkpoint::{Participant, Recovery, StateError};
+use tidewatch_dataflow::dead_letter::Reason;
+use tidewatch_dataflow::ingest::{
+    Ingest, IngestState, OpenPoints, Shared as Control, Tally, ingest,
+};
 use tidewatch_dataflow::operator::{StopFlag, in_order};
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::source::SourceReader;
 use tidewatch_dataflow::time::EventTime;
 use tidewatch_operators::alert::{active_incidents, with_inventory};
 use tidewatch_operators::feed::{
-    FeedMachine, FeedOutput, Fold, Outcome, RestoreReport, detect, fold,
+    FeedMachine, FeedOutput, Fold, FoldTally, Outcome, RestoreReport, detect, fold,
 };
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::{Concatenate, Exchange, Operator, Probe, ToStream};
 use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
+use super::durability::DurabilityError;
 use super::outputs::Outputs;
 use super::running::PipelineError;
 use super::worker::Shared;
@@ -38,8 +42,11 @@ pub(super) struct Parts<'a> {
 }
 
 /// The machines of a worker, restored.
-#[derive(Default)]
 pub(super) struct Machines {
+    /// What was folded.
+    fold_tally: FoldTally,
+    /// What came out: firings, then transitions.
+    result_tally: Tally<2>,
     feeds: Vec<(FeedMachine, Participant)>,
     /// Ends of incidents that no rule watches any more.
     orphans: Vec<Transition>,
@@ -55,32 +62,54 @@ pub(super) fn machines(
 ) -> Result<Machines, PipelineError> {
     let (at, is_restored) = (recovery.resumed_at(), recovery.resumed_at() > EventTime::MIN);
     let complete_from = if is_restored { EventTime::MIN } else { shared.spec.complete_from };
-    let mut machines = Machines::default();
+    let grid = shared.spec.ingest.grid;
+    let mut machines = Machines {
+        fold_tally: FoldTally::try_new(recovery.participant("fold"), grid).map_err(state)?,
+        result_tally: Tally::try_new(recovery.participant("results"), grid).map_err(state)?,
+        feeds: Vec::new(),
+        orphans: Vec::new(),
+        openings: Vec::new(),
+    };
+    machines.count(shared);
     let mut names = Vec::new();
     for feed in &shared.spec.feeds {
         let mut machine = FeedMachine::try_new(Arc::clone(feed), complete_from)?;
         let name = format!("detect/{}", feed.key());
         let participant = recovery.participant(&name);
         if is_restored {
-            let state = participant.restored();
+            let stored = participant.restored();
             let on_change = shared.spec.on_change;
-            let report = machine.restore_with(&state, recovery.shard(), at, on_change);
-            machines.take(report.map_err(super::DurabilityError::from)?, &name, worker);
+            let report = machine.restore_with(&stored, recovery.shard(), at, on_change);
+            machines.take(report.map_err(state)?, &name, worker);
         }
         machines.openings.extend(machine.open_openings());
         machines.feeds.push((machine, participant));
         names.push(name);
     }
-    for (operator, state) in &recovery.state().operators {
+    for (operator, stored) in &recovery.state().operators {
         if operator.starts_with("detect/") && !names.iter().any(|name| *name == **operator) {
-            let report = RestoreReport::of_dropped(operator, state, recovery.shard(), at);
-            machines.take(report.map_err(super::DurabilityError::from)?, operator, worker);
+            let report = RestoreReport::of_dropped(operator, stored, recovery.shard(), at);
+            machines.take(report.map_err(state)?, operator, worker);
         }
     }
     Ok(machines)
 }
 
+fn state(error: StateError) -> PipelineError {
+    DurabilityError::State(error).into()
+}
+
 impl Machines {
+    /// Lets the counters begin with what earlier runs have counted.
+    fn count(&self, shared: &Shared) {
+        let counters = &shared.counters;
+        let late = counters.feeds.go_on_from(&self.fold_tally);
+        counters.ingest.count_dead_letters(Reason::Late, late);
+        let [firings, transitions] = *self.result_tally.before();
+        counters.firings.fetch_add(firings, Ordering::Relaxed);
+        counters.transitions.fetch_add(transitions, Ordering::Relaxed);
+    }
+
     fn take(&mut self, report: RestoreReport, operator: &str, worker: usize) {
         // All workers say the same of consumers: one says it in the log.
         for consumer in report.consumers.iter().filter(|_| worker == 0) {
@@ -128,7 +157,8 @@ pub(super) fn build(
         },
     );
     let panes: Vec<_> = spec.feeds.iter().map(|feed| feed.pane).collect();
-    let state = Fold::new(&spec.feeds, scope.index(), Arc::clone(&counters.feeds));
+    let feeds = Arc::clone(&counters.feeds);
+    let state = Fold::new(&spec.feeds, scope.index(), feeds, machines.fold_tally);
     let folded = fold(source.batches, &panes, state, series, open_points, stop.clone());
 
     let mut detected = Vec::new();
@@ -152,7 +182,7 @@ pub(super) fn build(
         }
         sink.dead_letters(letters);
     });
-    let transitions = points_out(results, shared);
+    let transitions = points_out(results, shared, machines.result_tally);
     let told = alerts(transitions, machines.orphans, machines.openings, shared, &recovery, &stop);
     // Whoever knows this frontier knows what has been handed to the outputs, whatever it is.
     scope.concatenate([logs, letters, late, told]).probe_with(&applied);
@@ -162,27 +192,37 @@ pub(super) fn build(
 fn points_out<'scope>(
     results: StreamVec<'scope, EventTime, FeedOutput>,
     shared: &Shared,
+    mut tally: Tally<2>,
 ) -> StreamVec<'scope, EventTime, Transition> {
     let (outputs, counters) = (Arc::clone(&shared.outputs), Arc::clone(&shared.counters));
-    results.unary::<CapacityContainerBuilder<Vec<Transition>>, _, _, _>(
+    results.unary_frontier::<CapacityContainerBuilder<Vec<Transition>>, _, _, _>(
         Pipeline,
         "sink/points",
-        move |_, _| {
-            move |input, output| {
+        move |capability, _info| {
+            drop(capability);
+            move |(input, frontier), output| {
                 input.for_each(|capability, results| {
                     let mut points = Vec::with_capacity(results.len());
+                    let at = capability.least().copied().unwrap_or_default();
                     let mut session = output.session(&capability);
                     for result in results.drain(..) {
                         match result {
                             FeedOutput::Point(point) => points.push(point),
-                            FeedOutput::Transition(transition) => session.give(transition),
+                            FeedOutput::Transition(transition) => {
+                                tally.add(1, at, 1);
+                                session.give(transition);
+                            }
                         }
                     }
                     if !points.is_empty() {
+                        tally.add(0, at, points.len() as u64);
                         counters.firings.fetch_add(points.len() as u64, Ordering::Relaxed);
                         outputs.points(points);
                     }
                 });
+                if let Some(time) = frontier.frontier().first() {
+                    tally.put_if_due(*time);
+                }
             }
         },
     )

@@ -103,6 +103,10 @@ impl Sink {
         }
     }
 
+    pub fn delivered(&self) -> Delivered {
+        self.far.lock().unwrap().clone()
+    }
+
     pub fn active(&self) -> BTreeSet<(Incident, Labels)> {
         self.active.lock().unwrap().clone()
     }

@@ -82,6 +82,11 @@ impl Gate {
         self.0.state.lock().unwrap().blown
     }
 
+    /// Whether the process is dead.
+    pub fn is_dead(&self) -> bool {
+        self.0.state.lock().unwrap().dead
+    }
+
     /// How many operations have begun.
     pub fn operations(&self) -> u64 {
         self.0.state.lock().unwrap().operations

@@ -10,7 +10,7 @@ use tidewatch_testkit::http::Reply;
 use tidewatch_testkit::wait_for;
 
 use crate::history::{Excuse, History};
-use crate::program::{Launcher, Program, Size, exists, send};
+use crate::program::{Launcher, Metrics, Program, Size, exists, send};
 use crate::proxy::{Fault, Proxy};
 use crate::random::Random;
 use crate::world::{Channels, Servers};
@@ -30,17 +30,20 @@ pub enum Kill {
     Stop,
     /// SIGTERM of one member, which stops all, and a start at another size.
     StopMember,
+    /// A second run beside the first, which fences it.
+    Usurp,
 }
 
 impl Kill {
     /// How many of 100 kills are of each kind.
-    const SHARES: [(Kill, usize); 6] = [
-        (Kill::Member, 48),
+    const SHARES: [(Kill, usize); 7] = [
+        (Kill::Member, 42),
         (Kill::Supervisor, 20),
         (Kill::Broker, 8),
         (Kill::Hang, 8),
         (Kill::Stop, 8),
         (Kill::StopMember, 8),
+        (Kill::Usurp, 6),
     ];
 
     /// `count` kills in these shares, shuffled.
@@ -66,6 +69,10 @@ const RESTART_WITHIN: Duration = Duration::from_secs(40);
 const STOP_WITHIN: Duration = Duration::from_secs(45);
 /// What the supervisor is told about hung members.
 pub const HANG_TIMEOUT: &str = "3s";
+/// How long a run may go on beside a newer one: until it writes the next checkpoint, and its last words.
+const FENCED_WITHIN: Duration = Duration::from_secs(20);
+/// The exit code of a run that a newer one has fenced.
+const FENCED: i32 = 4;
 /// How long a hung member may go unnoticed.
 const HANG_WITHIN: Duration = Duration::from_secs(12);
 
@@ -78,7 +85,7 @@ pub struct Chaos<'a> {
     pub influx: &'a Proxy,
     pub elastic: &'a Proxy,
     pub channels: &'a Channels,
-    pub launcher: &'a Launcher,
+    pub launcher: &'a mut Launcher,
     pub program: Program,
     pub history: History,
     pub random: Random,
@@ -130,6 +137,7 @@ impl Chaos<'_> {
                 Kill::Hang => self.hang(&label),
                 Kill::Stop => self.stop(&label, false),
                 Kill::StopMember => self.stop(&label, true),
+                Kill::Usurp => self.usurp(&label),
             }
         }
     }
@@ -246,6 +254,9 @@ impl Chaos<'_> {
     }
 
     fn hang(&mut self, label: &str) {
+        self.is_reading();
+        // Its first sign of life comes a moment later.
+        std::thread::sleep(self.random.millis(1_000, 2_000));
         let Some(pid) = self.member() else { return };
         let before = self.program.members();
         let event = self
@@ -279,6 +290,37 @@ impl Chaos<'_> {
         }
         self.history.extend(event);
         self.start_anew();
+    }
+
+    /// Starts a second run beside the first, which has to leave.
+    fn usurp(&mut self, label: &str) {
+        self.is_reading();
+        let size = Self::size(&mut self.random, self.recovers);
+        let Size { workers, processes } = size;
+        let what = format!("kill {label}: a second run at -w {workers} -n {processes}");
+        let event = self.history.note(what, Excuse::Death);
+        self.launcher.move_ports();
+        let mut first = std::mem::replace(&mut self.program, self.launcher.start(size));
+        if self.recovers {
+            match first.ends_within(FENCED_WITHIN) {
+                Some(status) if status.code() == Some(FENCED) => {}
+                ended => {
+                    self.history.violation(format!("fenced, the first run ended with {ended:?}"))
+                }
+            }
+        }
+        drop(first);
+        self.history.extend(event);
+        self.died();
+    }
+
+    /// Waits until the members have begun to read, which is when they can be found to hang.
+    fn is_reading(&mut self) {
+        let has_read = |metrics: &Metrics| metrics.of("tidewatch_source_records_total") > 0.0;
+        wait_for(RESTART_WITHIN, || {
+            self.keep_running();
+            self.program.metrics().filter(has_read)
+        });
     }
 
     fn start_anew(&mut self) {

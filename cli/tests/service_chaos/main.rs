@@ -56,7 +56,7 @@ use program::Size;
 use proxy::Proxy;
 use random::Random;
 use run::{Outcome, Run, Stage};
-use world::{Servers, Setting, free_ports};
+use world::{Servers, Setting};
 
 /// How many faults are shown, how many that begin alike, and how many characters of each.
 const SHOWN: usize = 20;
@@ -170,10 +170,9 @@ fn disturbed(stage: &Stage, options: &Options) -> (Outcome, u64) {
         elastic: &elastic.url(),
         queue_items: 1_000,
         checkpoints: options.recovers,
-        port: free_ports(),
     };
     let further: &[_] = if options.recovers { &["--hang-timeout", HANG_TIMEOUT] } else { &[] };
-    let run = Run::prepare(stage, "disturbed", &setting, further);
+    let mut run = Run::prepare(stage, "disturbed", &setting, further);
     let producer = Producer::start(&stage.servers.bootstrap, stage.fleet.clone(), options.speed);
     let mut random = Random::new(options.seed);
     let program = run.launcher.start(Chaos::size(&mut random, options.recovers));
@@ -182,7 +181,7 @@ fn disturbed(stage: &Stage, options: &Options) -> (Outcome, u64) {
         influx: &influx,
         elastic: &elastic,
         channels: &run.channels,
-        launcher: &run.launcher,
+        launcher: &mut run.launcher,
         program,
         history: History::new(),
         random,
@@ -213,7 +212,6 @@ fn undisturbed(stage: &Stage, quiet_from: u64, oracle: &Oracle) -> Outcome {
         elastic: &stage.servers.elastic.url(),
         queue_items: 100_000,
         checkpoints: false,
-        port: free_ports(),
     };
     let run = Run::prepare(stage, "undisturbed", &setting, &[]);
     let program = run.launcher.start(Size { workers: 1, processes: 1 });

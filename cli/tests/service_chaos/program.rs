@@ -11,31 +11,49 @@ use nix::unistd::Pid;
 use tidewatch_testkit::http::client;
 use tidewatch_testkit::wait_for;
 
-use crate::world::{Channels, secrets};
+use crate::world::{Channels, PORT, free_ports, secrets};
 
 /// What is started, again and again.
 pub struct Launcher {
     program: PathBuf,
-    file: PathBuf,
-    log: PathBuf,
+    folder: PathBuf,
+    /// The pipeline file, without a port.
+    config: String,
     environment: Vec<(&'static str, String)>,
     further: Vec<String>,
+    /// Where the metrics of the first member are; those after it take the ports after it.
     port: u16,
 }
 
 impl Launcher {
-    /// Starts the pipeline `file` with output to `log`. The variable `TIDEWATCH_CHAOS_PROGRAM` names
-    /// another build of the program than the one of this test.
-    pub fn new(file: &Path, log: &Path, channels: &Channels, port: u16, further: &[&str]) -> Self {
+    /// Starts the pipeline of `config` with configuration and log in `folder`. The variable
+    /// `TIDEWATCH_CHAOS_PROGRAM` names another build of the program than the one of this test.
+    pub fn new(folder: &Path, config: String, channels: &Channels, further: &[&str]) -> Self {
         let built = || env!("CARGO_BIN_EXE_tidewatch").into();
-        Launcher {
+        let launcher = Launcher {
             program: std::env::var_os("TIDEWATCH_CHAOS_PROGRAM").map_or_else(built, PathBuf::from),
-            file: file.to_owned(),
-            log: log.to_owned(),
+            folder: folder.to_owned(),
+            config,
             environment: secrets(channels).into(),
             further: further.iter().map(|word| (*word).to_owned()).collect(),
-            port,
-        }
+            port: free_ports(),
+        };
+        launcher.write();
+        launcher
+    }
+
+    /// Takes other ports, so that the next start can be beside a run that goes on.
+    pub fn move_ports(&mut self) {
+        self.port = free_ports();
+        self.write();
+    }
+
+    fn file(&self) -> PathBuf {
+        self.folder.join(format!("tidewatch-{}.toml", self.port))
+    }
+
+    fn write(&self) {
+        fs::write(self.file(), self.config.replace(PORT, &self.port.to_string())).unwrap();
     }
 
     /// What `tidewatch checkpoint verify` says about the state that is left.
@@ -44,7 +62,7 @@ impl Launcher {
     /// What it says, when it finds a fault.
     pub fn verify(&self) -> Result<String, String> {
         let mut command = Command::new(&self.program);
-        command.args(["checkpoint", "verify", "-c"]).arg(&self.file);
+        command.args(["checkpoint", "verify", "-c"]).arg(self.file());
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let output = command.output().unwrap();
         let said = [output.stdout, output.stderr].concat();
@@ -52,11 +70,13 @@ impl Launcher {
         if output.status.success() { Ok(said) } else { Err(said) }
     }
 
+    /// Starts it at a size.
     pub fn start(&self, size: Size) -> Program {
-        let log = File::options().create(true).append(true).open(&self.log).unwrap();
+        let log = File::options().create(true).append(true).open(self.folder.join("log"));
+        let log = log.unwrap();
         let child = Command::new(&self.program)
             .args(["run", "-c"])
-            .arg(&self.file)
+            .arg(self.file())
             .args(["-w", &size.workers.to_string(), "-n", &size.processes.to_string()])
             .args(&self.further)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

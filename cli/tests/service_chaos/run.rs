@@ -69,10 +69,8 @@ impl Run {
         std::fs::create_dir_all(&folder).unwrap();
         let names = Names::create(&stage.servers, label);
         let channels = Arc::new(Channels::start());
-        let file = folder.join("tidewatch.toml");
-        std::fs::write(&file, config(&stage.servers, &names, &channels, setting, &folder)).unwrap();
-        let log = folder.join("log");
-        let launcher = Launcher::new(&file, &log, &channels, setting.port, further);
+        let config = config(&stage.servers, &names, &channels, setting, &folder);
+        let launcher = Launcher::new(&folder, config, &channels, further);
         let recorder = Recorder::start(Arc::clone(&channels));
         let state = setting.checkpoints.then(|| folder.join(STATE));
         Run { label, names, channels, launcher, recorder, state }
@@ -98,7 +96,9 @@ impl Run {
             }
             let metrics = program.metrics();
             let (lag, queued) = metrics.as_ref().map_or((f64::NAN, f64::NAN), |metrics| {
-                (metrics.sum("tidewatch_source_lag_records"), metrics.sum("tidewatch_sink_queued"))
+                let waits = ["tidewatch_sink_queued", "tidewatch_sink_spilled"];
+                let waits = waits.map(|name| metrics.sum(name)).iter().sum();
+                (metrics.sum("tidewatch_source_lag_records"), waits)
             });
             let documents = count_documents(&stage.servers, &self.names.index);
             let complete = last - OUT_OF_ORDERNESS;
@@ -199,9 +199,10 @@ fn conservation(metrics: &Metrics) -> Vec<String> {
             of("tidewatch_sink_shed_total"),
             of("tidewatch_sink_rejected_total"),
         ];
-        if offered != parts.iter().sum::<f64>() {
+        let restored = of("tidewatch_sink_restored_total");
+        if offered + restored != parts.iter().sum::<f64>() {
             faults.push(format!(
-                "sink {sink}: {offered} offered, but delivered, queued, shed, rejected are {parts:?}"
+                "sink {sink}: {offered} offered + {restored} restored, but delivered, queued, shed, rejected are {parts:?}"
             ));
         }
     }

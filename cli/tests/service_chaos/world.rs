@@ -90,6 +90,9 @@ impl Names {
 /// The folder of a run's state.
 pub const STATE: &str = "state";
 
+/// Stands in a configuration for the port of the metrics.
+pub const PORT: &str = "PORT";
+
 /// What differs between runs in their configuration.
 pub struct Setting<'a> {
     pub influx: &'a str,
@@ -98,11 +101,9 @@ pub struct Setting<'a> {
     pub queue_items: u32,
     /// Whether it keeps state, in the folder [`STATE`] beside its configuration.
     pub checkpoints: bool,
-    /// Where the program serves its metrics; further members take the ports after it.
-    pub port: u16,
 }
 
-/// The pipeline file of a run.
+/// The pipeline file of a run, with [`PORT`] to be filled in.
 pub fn config(
     servers: &Servers,
     names: &Names,
@@ -199,7 +200,7 @@ queue_items = {queue_items}
 [dead_letters]
 topic = "{letters}"
 [http]
-listen = "127.0.0.1:{port}"
+listen = "127.0.0.1:{PORT}"
 "#,
         brokers = servers.bootstrap,
         mail_host = channels.mail.host(),
@@ -214,7 +215,6 @@ listen = "127.0.0.1:{port}"
         elastic = setting.elastic,
         index = names.index,
         letters = names.letters,
-        port = setting.port,
     )
 }
 

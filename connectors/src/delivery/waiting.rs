@@ -193,8 +193,12 @@ impl<Item> Waiting<Item> {
 
     /// Ends an attempt, as [`Batch::settle`] does; whether segments were freed.
     pub(super) fn settle(&mut self, fates: &[Fate]) -> bool {
-        let mut fates = fates.iter();
-        self.under_way.retain(|_| fates.next().is_none_or(|fate| *fate == Fate::Again));
+        if fates.contains(&Fate::Again) {
+            let mut fates = fates.iter();
+            self.under_way.retain(|_| fates.next().is_none_or(|fate| *fate == Fate::Again));
+        } else {
+            self.under_way.drain(..fates.len().min(self.under_way.len()));
+        }
         self.prune()
     }
 
@@ -213,8 +217,7 @@ impl<Item> Waiting<Item> {
     /// What to read back, when the batch has room and memory before the absent items is empty.
     pub(super) fn to_read(&self, limits: &Limits) -> Option<Read> {
         let slice = limits.segment_items();
-        let fits =
-            self.under_way.is_empty() || self.under_way.len() + slice <= limits.queue_items;
+        let fits = self.under_way.is_empty() || self.under_way.len() + slice <= limits.queue_items;
         if self.absent == 0 || !self.front.is_empty() || !fits {
             return None;
         }

@@ -14,7 +14,7 @@ use super::event::{Event, Position, What};
 /// memory and 21 to 31 in a checkpoint are 12 MB and 3 MB. There are that many only when so many are open,
 /// or when ends were shed. Forgetting the oldest settled ones beyond it repeats no notification, since they
 /// were decided before every kept checkpoint.
-const INCIDENTS_MAX: usize = 100_000;
+pub(super) const INCIDENTS_MAX: usize = 100_000;
 
 /// What became of a notification.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -425,7 +425,7 @@ async fn what_every_kept_checkpoint_covers_is_forgotten() {
     let mut gone = Outboxed::new(&outbox, "slack/gone", script.clone());
     let stay = sample::opening_of(7, "web-7");
     channel.write(&[sample::opening(), sample::end(), stay.clone()]).await.unwrap();
-    gone.write(&[stay.clone()]).await.unwrap();
+    gone.write(std::slice::from_ref(&stay)).await.unwrap();
     let decided = sample::end().transition.decided_at.as_millis();
 
     let early = outbox.snapshot();
@@ -546,4 +546,29 @@ fn an_open_incident_takes_21_bytes_of_a_checkpoint() {
     }
     let ended = (size(&mut knowledge) - empty) / transitions.len() as f64;
     assert!((30.0..=31.1).contains(&ended), "{ended} bytes");
+}
+
+#[test]
+fn there_are_never_more_incidents_than_the_bound() {
+    let mut knowledge = Knowledge::new(OutboxState::default(), EventTime::MIN, KEEP);
+    let channel: Arc<str> = "slack/oncall".into();
+    knowledge.configure(&channel);
+    let mut transition = sample::opening().transition;
+    let mut position = Position { run: 1, sequence: 0 };
+    for incident in 0..state::INCIDENTS_MAX as u64 + 10 {
+        transition.incident = IncidentId(incident);
+        position.sequence += 1;
+        let event = |what| Event::new(&channel, &transition, what);
+        let events = [event(What::Intent { attempt: 1 }), event(What::Receipt)];
+        knowledge.apply(position, &events, true);
+    }
+    let cut = transition.decided_at + Duration::from_secs(1);
+    for _ in 0..KEEP {
+        assert_eq!(knowledge.incidents(), state::INCIDENTS_MAX + 10);
+        let _ = knowledge.snapshot();
+        knowledge.commit(cut);
+    }
+    assert_eq!(knowledge.incidents(), state::INCIDENTS_MAX);
+    let known = [9, 10].map(|incident| !knowledge.attempted(IncidentId(incident)).is_empty());
+    assert_eq!(known, [false, true], "the oldest are forgotten");
 }

@@ -24,6 +24,20 @@ pub struct RunInfo {
 }
 
 /// A run's right to write.
+///
+/// ```
+/// use std::sync::Arc;
+/// use tidewatch_dataflow::checkpoint::{CheckpointError, Fence, RunInfo, StateStore};
+/// use tidewatch_dataflow::testing::MemoryStore;
+/// use tidewatch_dataflow::time::EventTime;
+/// let store: Arc<dyn StateStore> = Arc::new(MemoryStore::default());
+/// let info = RunInfo { started_at: EventTime::MIN, pid: 1, workers: 2 };
+/// let first = Fence::claim(Arc::clone(&store), &info).unwrap();
+/// assert!(first.check().is_ok());
+/// let second = Fence::claim(store, &info).unwrap();
+/// assert!(matches!(first.check(), Err(CheckpointError::Fenced { own: 1, newer: 2 })));
+/// assert!(second.check().is_ok());
+/// ```
 #[derive(Clone)]
 pub struct Fence {
     store: Arc<dyn StateStore>,

@@ -79,6 +79,18 @@ pub enum PieceContent {
 ///
 /// Pieces that were not put at a cut are not part of it. Cutting state into pieces that change at
 /// different times (a table that only grows, one piece for each pane) makes checkpoints incremental.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use tidewatch_dataflow::checkpoint::{PieceContent, PieceWriter};
+/// let mut versions = BTreeMap::new();
+/// for (version, is_written) in [(7, true), (7, false), (8, true)] {
+///     let mut pieces = PieceWriter::new(&mut versions);
+///     pieces.put_version("panes/31", version, || "what is in the pane");
+///     let is_same = pieces.finish()[0].content == PieceContent::Same;
+///     assert_eq!(is_same, !is_written, "an unchanged piece costs nothing");
+/// }
+/// ```
 #[derive(Debug)]
 pub struct PieceWriter<'a> {
     versions: &'a mut BTreeMap<Box<str>, u64>,
@@ -216,6 +228,49 @@ impl Restored {
 ///
 /// The state written at a cut holds exactly the effect of what is admitted before it. A restored operator
 /// is given nothing admitted before the cut again.
+///
+/// ```
+/// use std::collections::BTreeMap;
+/// use tidewatch_dataflow::checkpoint::{Checkpointed, PieceWriter, Restored, Shard, StateError};
+/// use tidewatch_dataflow::series::StableHash;
+/// use tidewatch_dataflow::time::EventTime;
+///
+/// #[derive(Default)]
+/// struct Visits(BTreeMap<String, u64>);
+///
+/// impl Checkpointed for Visits {
+///     fn snapshot(&mut self, pieces: &mut PieceWriter<'_>) {
+///         pieces.put("visits", &self.0);
+///     }
+///     fn restore(&mut self, state: &Restored, shard: Shard, _: EventTime) -> Result<(), StateError> {
+///         for share in &state.shares {
+///             let visits: BTreeMap<String, u64> = share.get("visits")?.unwrap_or_default();
+///             let own = visits.into_iter().filter(|(page, _)| {
+///                 let mut hash = StableHash::default();
+///                 hash.write(page.as_bytes());
+///                 shard.owns(hash.finish())
+///             });
+///             self.0.extend(own);
+///         }
+///         Ok(())
+///     }
+/// }
+///
+/// // One worker writes, three go on.
+/// let mut before = Visits((0..100).map(|page| (format!("page {page}"), page)).collect());
+/// let mut versions = BTreeMap::new();
+/// let mut pieces = PieceWriter::new(&mut versions);
+/// before.snapshot(&mut pieces);
+/// let state = Restored::from_pieces("visits", vec![pieces.finish()]);
+/// let mut after = BTreeMap::new();
+/// for index in 0..3 {
+///     let mut visits = Visits::default();
+///     visits.restore(&state, Shard { index, peers: 3 }, EventTime::MIN).unwrap();
+///     assert!(!visits.0.is_empty());
+///     after.extend(visits.0);
+/// }
+/// assert_eq!(after, before.0);
+/// ```
 pub trait Checkpointed {
     /// Puts the whole state, split into pieces as suits it.
     fn snapshot(&mut self, pieces: &mut PieceWriter<'_>);

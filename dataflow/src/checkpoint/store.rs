@@ -44,6 +44,27 @@ pub struct ObjectInfo {
 ///
 /// All methods block: they are called on threads of their own, never on a worker and never on a thread of
 /// an async runtime. An object is either there whole or not at all, whatever the writer died of.
+///
+/// Everything else rests on `create` refusing a name that is there: of two runs that want the same number only
+/// one gets it.
+///
+/// ```
+/// use tidewatch_dataflow::checkpoint::{StateStore, StoreError};
+/// /// What every store has to do, for a test of one.
+/// fn keeps_its_promises(store: &dyn StateStore) -> Result<(), StoreError> {
+///     store.create("runs/00000001", b"one")?;
+///     assert!(matches!(store.create("runs/00000001", b"two"), Err(StoreError::Exists { .. })));
+///     assert_eq!(store.read("runs/00000001")?, b"one", "the first one stays");
+///     store.create("runs/00000002", b"")?;
+///     let names: Vec<_> = store.list("runs/")?.into_iter().map(|object| object.name).collect();
+///     assert_eq!(names, ["runs/00000001", "runs/00000002"]);
+///     store.delete("runs/00000001")?;
+///     store.delete("runs/00000001")?;
+///     assert!(matches!(store.read("runs/00000001"), Err(StoreError::Missing { .. })));
+///     Ok(())
+/// }
+/// keeps_its_promises(&tidewatch_dataflow::testing::MemoryStore::default()).unwrap();
+/// ```
 pub trait StateStore: Send + Sync {
     /// Creates `name` with this content. When it returns, the object survives the loss of the process and,
     /// as far as the medium can promise, of the machine.

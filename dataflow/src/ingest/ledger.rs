@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::checkpoint::{Participant, StateError};
 use crate::dead_letter::Reason;
 use crate::time::{EventTime, PaneSize};
 
@@ -16,14 +17,15 @@ pub struct Ledger<const N: usize> {
     from: EventTime,
     settled: [u64; N],
     open: BTreeMap<EventTime, [u64; N]>,
-    /// The row counted into last, with its pane: most counts fall into it.
-    current: (EventTime, [u64; N]),
+    /// The row counted into last, with the first instant of its pane and the first after: most counts fall
+    /// into it, and finding that out must not cost a division.
+    current: (EventTime, EventTime, [u64; N]),
 }
 
 impl<const N: usize> Ledger<N> {
     /// Nothing counted; `grid` divides every cut, and what is admitted before `from` is not counted.
     pub fn new(grid: PaneSize, from: EventTime) -> Self {
-        let current = (EventTime::MIN, [0; N]);
+        let current = (EventTime::MIN, EventTime::MIN, [0; N]);
         Ledger { grid, from, settled: [0; N], open: BTreeMap::new(), current }
     }
 
@@ -33,18 +35,19 @@ impl<const N: usize> Ledger<N> {
         if admission < self.from {
             return false;
         }
-        let pane = self.grid.floor(admission);
-        if self.current.0 != pane {
-            self.turn_to(pane);
+        if admission < self.current.0 || admission >= self.current.1 {
+            self.turn_to(admission);
         }
-        if let Some(cell) = self.current.1.get_mut(unit) {
+        if let Some(cell) = self.current.2.get_mut(unit) {
             *cell += count;
         }
         true
     }
 
-    fn turn_to(&mut self, pane: EventTime) {
-        let (old, counts) = std::mem::replace(&mut self.current, (pane, [0; N]));
+    fn turn_to(&mut self, admission: EventTime) {
+        let pane = self.grid.pane(admission);
+        let current = (self.grid.start(pane), self.grid.end(pane), [0; N]);
+        let (old, _, counts) = std::mem::replace(&mut self.current, current);
         if counts.iter().any(|count| *count > 0) {
             add(self.open.entry(old).or_insert([0; N]), &counts);
         }
@@ -64,6 +67,55 @@ impl<const N: usize> Ledger<N> {
 
 fn add<const N: usize>(sum: &mut [u64; N], counts: &[u64; N]) {
     sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+}
+
+/// A ledger that is an operator's part of every checkpoint, and goes on after a restore. The first worker goes on
+/// from what all had counted.
+pub struct Tally<const N: usize> {
+    ledger: Ledger<N>,
+    participant: Participant,
+    before: [u64; N],
+}
+
+impl<const N: usize> Tally<N> {
+    /// Goes on from what `participant` finds; `grid` divides every cut.
+    ///
+    /// # Errors
+    /// [`StateError`] when the state cannot be read.
+    pub fn try_new(participant: Participant, grid: PaneSize) -> Result<Self, StateError> {
+        let mut before = [0; N];
+        if participant.shard().index == 0 {
+            for share in &participant.restored().shares {
+                // A shorter row was written before the last units were added.
+                let row: Vec<u64> = share.get("ledger")?.unwrap_or_default();
+                before.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
+            }
+        }
+        let ledger = Ledger::new(grid, participant.resumed_at());
+        Ok(Tally { ledger, participant, before })
+    }
+
+    /// What was counted before the cut that is gone on from: everything on the first worker, nothing elsewhere.
+    pub fn before(&self) -> &[u64; N] {
+        &self.before
+    }
+
+    /// Counts `count` of unit `unit`, admitted at `admission`.
+    #[inline]
+    pub fn add(&mut self, unit: usize, admission: EventTime, count: u64) {
+        self.ledger.add(unit, admission, count);
+    }
+
+    /// Puts the counts if a cut is announced that does not lie after `time`, the frontier of what is counted.
+    pub fn put_if_due(&mut self, time: EventTime) {
+        if let Some(cut) = self.participant.pending()
+            && cut <= time
+        {
+            let mut row = self.ledger.settle(cut);
+            add(&mut row, &self.before);
+            self.participant.put(|pieces| pieces.put("ledger", row.as_slice()));
+        }
+    }
 }
 
 /// What the source counts; dead letters follow, by reason.

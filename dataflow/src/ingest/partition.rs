@@ -221,7 +221,7 @@ impl Partition {
     /// Where reading goes on after a restore of the cut at `cut`.
     pub(super) fn resume_point(&self, cut: EventTime, position: Option<i64>) -> ResumePoint {
         let (offset, (watermark, floor), before) = match self.bookmarks.at(cut) {
-            Some((offset, clock, before)) => (Some(offset), clock, before),
+            Some(mark) => (Some(mark.offset), mark.clock, mark.before),
             None => (self.next(position), self.clock.parts(), self.last),
         };
         let lifted = matches!(self.phase, Phase::Lifted | Phase::Returning(_))

@@ -28,11 +28,12 @@ pub struct ResumePoint {
 
 /// What is remembered of the first record of an admission pane.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
-struct Bookmark {
-    offset: i64,
-    watermark: Option<EventTime>,
-    floor: EventTime,
-    before: Option<(i64, u64)>,
+pub(super) struct Bookmark {
+    pub(super) offset: i64,
+    /// Watermark and floor of the clock before the record.
+    pub(super) clock: (Option<EventTime>, EventTime),
+    /// Offset and hash of the record before.
+    pub(super) before: Option<(i64, u64)>,
 }
 
 /// For each admission pane that may still be cut, the first record with anything admitted in it.
@@ -44,13 +45,14 @@ pub(super) struct Bookmarks {
     /// Cuts come at multiples of it.
     grid: PaneSize,
     panes: BTreeMap<EventTime, Bookmark>,
-    /// The pane bookmarked last: most records fall into it.
-    last: Option<EventTime>,
+    /// First instant of the pane bookmarked last, and the first after: most records fall into it, and finding
+    /// that out must not cost a division.
+    last: (EventTime, EventTime),
 }
 
 impl Bookmarks {
     pub(super) fn new(grid: PaneSize) -> Self {
-        Bookmarks { grid, panes: BTreeMap::new(), last: None }
+        Bookmarks { grid, panes: BTreeMap::new(), last: (EventTime::MIN, EventTime::MIN) }
     }
 
     /// Notes that the record at `offset` has something admitted at `admission`; `clock` is as before the
@@ -63,25 +65,22 @@ impl Bookmarks {
         clock: &PartitionClock,
         before: impl FnOnce() -> Option<(i64, u64)>,
     ) {
-        let pane = self.grid.floor(admission);
-        if self.last == Some(pane) {
+        if self.last.0 <= admission && admission < self.last.1 {
             return;
         }
-        self.last = Some(pane);
-        self.panes.entry(pane).or_insert_with(|| {
-            let (watermark, floor) = clock.parts();
-            Bookmark { offset, watermark, floor, before: before() }
+        let pane = self.grid.pane(admission);
+        self.last = (self.grid.start(pane), self.grid.end(pane));
+        self.panes.entry(self.last.0).or_insert_with(|| Bookmark {
+            offset,
+            clock: clock.parts(),
+            before: before(),
         });
     }
 
-    /// The least offset with anything admitted at `cut` or later, and the clock before it.
-    pub(super) fn at(
-        &self,
-        cut: EventTime,
-    ) -> Option<(i64, PartitionClockParts, Option<(i64, u64)>)> {
+    /// The first record with anything admitted at `cut` or later.
+    pub(super) fn at(&self, cut: EventTime) -> Option<Bookmark> {
         let open = self.panes.range(cut..).map(|(_, bookmark)| bookmark);
-        let first = open.min_by_key(|bookmark| bookmark.offset)?;
-        Some((first.offset, (first.watermark, first.floor), first.before))
+        open.min_by_key(|bookmark| bookmark.offset).copied()
     }
 
     /// Forgets panes that no later cut can lie before.
@@ -89,13 +88,10 @@ impl Bookmarks {
         while let Some(entry) = self.panes.first_entry()
             && self.grid.end(self.grid.pane(*entry.key())) <= time
         {
-            if self.last == Some(*entry.key()) {
-                self.last = None;
+            if self.last.0 == *entry.key() {
+                self.last = (EventTime::MIN, EventTime::MIN);
             }
             entry.remove();
         }
     }
 }
-
-/// Watermark and floor of a clock.
-pub(super) type PartitionClockParts = (Option<EventTime>, EventTime);

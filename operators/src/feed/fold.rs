@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use smallvec::SmallVec;
-use tidewatch_dataflow::ingest::PointBatch;
+use tidewatch_dataflow::ingest::{PointBatch, Tally};
 use tidewatch_dataflow::record::PartitionId;
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::{EventTime, Pane};
@@ -27,6 +27,36 @@ pub struct FeedCounters {
     pub corrections: AtomicU64,
     /// Samples folded into partials and shipped.
     pub merged: AtomicU64,
+}
+
+/// What a fold counts, in the order of its row in a checkpoint.
+#[derive(Copy, Clone)]
+enum Unit {
+    Filtered,
+    Selected,
+    Late,
+    Corrections,
+    Merged,
+    LatePoints,
+}
+
+/// How many units there are.
+const UNITS: usize = 6;
+
+/// The counts of a fold, which are part of every checkpoint.
+pub type FoldTally = Tally<UNITS>;
+
+impl FeedCounters {
+    /// Begins with what earlier runs have counted; returns how many late points that were.
+    pub fn go_on_from(&self, tally: &FoldTally) -> u64 {
+        let [filtered, selected, late, corrections, merged, late_points] = *tally.before();
+        self.filtered.fetch_add(filtered, Ordering::Relaxed);
+        self.selected.fetch_add(selected, Ordering::Relaxed);
+        self.late.fetch_add(late, Ordering::Relaxed);
+        self.corrections.fetch_add(corrections, Ordering::Relaxed);
+        self.merged.fetch_add(merged, Ordering::Relaxed);
+        late_points
+    }
 }
 
 /// A point of which at least one sample was too late.
@@ -64,12 +94,12 @@ struct FeedRows {
 }
 
 /// Rows of all feeds on one worker.
-#[derive(Debug)]
 pub struct Fold {
     plans: Plans,
     feeds: Vec<FeedRows>,
     sender: u32,
     counters: Arc<FeedCounters>,
+    tally: FoldTally,
 }
 
 /// A partition as a number that orders like it.
@@ -79,7 +109,12 @@ fn order(partition: PartitionId) -> u64 {
 
 impl Fold {
     /// Nothing read yet, on worker `sender`.
-    pub fn new(feeds: &[Arc<FeedSpec>], sender: usize, counters: Arc<FeedCounters>) -> Self {
+    pub fn new(
+        feeds: &[Arc<FeedSpec>],
+        sender: usize,
+        counters: Arc<FeedCounters>,
+        tally: FoldTally,
+    ) -> Self {
         let rows = feeds.iter().map(|spec| FeedRows {
             spec: Arc::clone(spec),
             conditions: spec
@@ -98,6 +133,7 @@ impl Fold {
             feeds: rows.collect(),
             sender: u32::try_from(sender).unwrap_or(u32::MAX),
             counters,
+            tally,
         }
     }
 
@@ -118,6 +154,7 @@ impl Fold {
             let mut is_late = false;
             for (field, value) in numbers {
                 let before = selected;
+                let at = point.admission_time;
                 for target in targets.iter().filter(|t| t.field == *field) {
                     selected += 1;
                     let Some(feed) = self.feeds.get_mut(target.feed as usize) else { continue };
@@ -126,6 +163,7 @@ impl Fold {
                     let panes_late = admission_pane.0.saturating_sub(event_pane.0);
                     if panes_late > 0 && feed.spec.is_too_late(event_pane, admission_pane) {
                         too_late += 1;
+                        self.tally.add(Unit::Late as usize, at, 1);
                         is_late = true;
                         continue;
                     }
@@ -139,8 +177,14 @@ impl Fold {
                     });
                 }
                 used += u64::from(selected > before);
+                if selected > before {
+                    self.tally.add(Unit::Selected as usize, at, selected - before);
+                } else {
+                    self.tally.add(Unit::Filtered as usize, at, 1);
+                }
             }
             if is_late {
+                self.tally.add(Unit::LatePoints as usize, point.admission_time, 1);
                 late.push(LatePoint {
                     partition: batch.partition,
                     offset: point.offset,
@@ -153,6 +197,11 @@ impl Fold {
         self.counters.selected.fetch_add(selected, Ordering::Relaxed);
         self.counters.late.fetch_add(too_late, Ordering::Relaxed);
         rows
+    }
+
+    /// Puts the counts into an announced checkpoint: everything before `time` has been admitted and closed.
+    pub fn put_if_due(&mut self, time: EventTime) {
+        self.tally.put_if_due(time);
     }
 
     /// The first admission pane of feed `feed` that holds rows.
@@ -206,6 +255,9 @@ impl Fold {
                 },
             });
         }
+        let at = rows.spec.pane.start(pane);
+        self.tally.add(Unit::Corrections as usize, at, corrections);
+        self.tally.add(Unit::Merged as usize, at, samples.len() as u64);
         self.counters.corrections.fetch_add(corrections, Ordering::Relaxed);
         self.counters.merged.fetch_add(samples.len() as u64, Ordering::Relaxed);
         samples.len() as u64

@@ -33,7 +33,7 @@ mod spec;
 mod state;
 mod statistic;
 
-pub use fold::{FeedCounters, Fold, LatePoint};
+pub use fold::{FeedCounters, Fold, FoldTally, LatePoint};
 pub use machine::{FeedError, FeedMachine, FeedOutput};
 pub use message::{FeedMessage, FeedPartial};
 pub use plan::Plans;

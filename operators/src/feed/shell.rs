@@ -94,6 +94,9 @@ pub fn fold<'scope>(
                     None => *held = None,
                 }
             }
+            if let Some(time) = passed {
+                state.put_if_due(time);
+            }
         }
     });
     Folded { feeds, late: late_stream }

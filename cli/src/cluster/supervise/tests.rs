@@ -123,9 +123,10 @@ mod the_watch {
         let mut watch = Watch::new(limits(), 1, t);
         watch.on(Event::Stop, t);
         assert_eq!(watch.on(Event::Ended(0, killed(15)), t), Step::Over(Outcome::Stopped));
-        // Without a stop somebody has killed it.
-        let mut watch = Watch::new(limits(), 1, t);
-        assert_eq!(watch.on(Event::Ended(0, killed(15)), t), failed(0, Why::Ended(killed(15))));
+        // Whoever sent it meant all of them.
+        let (mut watch, t) = two();
+        assert_eq!(watch.on(Event::Ended(0, killed(15)), t), Step::Terminate);
+        assert_eq!(watch.on(Event::Ended(1, exited(0)), t), Step::Over(Outcome::Stopped));
     }
 
     #[test]

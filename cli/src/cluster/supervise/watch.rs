@@ -158,11 +158,13 @@ impl Watch {
         if let Some(code) = exit::for_good(status) {
             return Step::Over(Outcome::ForGood(index, code));
         }
-        if !status.success() && self.stop_by.is_none() {
+        // A member that dies of SIGTERM was asked to stop before it handled signals: it had nothing to put
+        // in order yet.
+        let clean = status.success() || status.signal() == Some(Signal::SIGTERM as i32);
+        if !clean && self.stop_by.is_none() {
             return Step::Over(Outcome::Failed(index, Why::Ended(status)));
         }
-        // A member that dies of SIGTERM has not come as far as to handle it: it had nothing to put in order.
-        self.unclean |= !status.success() && status.signal() != Some(Signal::SIGTERM as i32);
+        self.unclean |= !clean;
         if self.members.iter().all(|phase| matches!(phase, Phase::Ended)) {
             let end = if self.unclean { Outcome::Unclean } else { Outcome::Stopped };
             return Step::Over(end);

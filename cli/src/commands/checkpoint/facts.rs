@@ -97,7 +97,7 @@ pub struct OperatorFacts {
 /// What a sink has spilled.
 #[derive(Clone, Debug, Serialize)]
 pub struct SinkFacts {
-    /// The sink, with its process: `p0-influxdb`.
+    /// The sink, with its process: `p0000-influxdb`.
     pub sink: String,
     /// How many segments.
     pub segments: usize,
@@ -206,7 +206,7 @@ fn sinks(checkpoint: &Checkpoint, sizes: &BTreeMap<String, u64>) -> Vec<SinkFact
     facts.into_values().collect()
 }
 
-/// `spill/00000007-p0-influxdb/00000000` is of `p0-influxdb`.
+/// `spill/00000007-p0000-influxdb/00000000` is of `p0000-influxdb`.
 fn sink_of(segment: &str) -> &str {
     let below = segment.strip_prefix("spill/").unwrap_or(segment);
     let folder = below.rsplit_once('/').map_or(below, |(folder, _)| folder);

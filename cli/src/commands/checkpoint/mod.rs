@@ -60,7 +60,7 @@ Examples:
   tidewatch checkpoint inspect 3-12     the twelfth of run 3
   tidewatch checkpoint inspect --json | jq '.partitions[].offset'
 
-Exit codes: 0 shown; 1 there is no such checkpoint, or no store that can be read;
+Exit codes: 0 shown; 1 there is no such checkpoint, or the store cannot be read;
             2 wrong usage or invalid configuration")]
     Inspect(InspectArgs),
     /// Read every object of every checkpoint and check every checksum
@@ -69,8 +69,8 @@ Examples:
   tidewatch checkpoint verify
   tidewatch checkpoint verify -c /etc/tidewatch.toml || page-somebody
 
-Exit codes: 0 all checkpoints are whole; 1 one is damaged, or there is none, or no
-            store that can be read; 2 wrong usage or invalid configuration")]
+Exit codes: 0 all checkpoints are whole; 1 one is damaged, there is none, or the
+            store cannot be read; 2 wrong usage or invalid configuration")]
     Verify(ListArgs),
 }
 

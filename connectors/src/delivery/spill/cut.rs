@@ -85,5 +85,9 @@ fn state<Item>(
 }
 
 fn undelivered(name: &str) -> StoreError {
-    failed("create", name, "the sink is closed, and items before the mark were handed back undelivered")
+    failed(
+        "create",
+        name,
+        "the sink is closed, and items before the mark were handed back undelivered",
+    )
 }

@@ -115,7 +115,8 @@ impl Ledger {
         let mut segments = Vec::new();
         for segment in &mut self.segments {
             let common = segment.runs.iter().flat_map(|run| {
-                let common = move |range: &Range<u64>| range.start.max(run.start)..range.end.min(run.end);
+                let common =
+                    move |range: &Range<u64>| range.start.max(run.start)..range.end.min(run.end);
                 unsettled.iter().map(common).filter(|range| !range.is_empty())
             });
             let hull = common.reduce(|hull, range| hull.start..range.end);

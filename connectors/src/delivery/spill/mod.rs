@@ -120,9 +120,9 @@ impl<Item: Send + Sync + 'static> Spiller<Item> {
         let name = read.segment.name.clone();
         let reading = spawn_blocking(move || {
             let Read { segment, indexes } = read;
-            let bytes = store.read(&segment.name).map_err(|source| {
-                SpillError::Unreadable { name: segment.name.clone(), source }
-            })?;
+            let bytes = store
+                .read(&segment.name)
+                .map_err(|source| SpillError::Unreadable { name: segment.name.clone(), source })?;
             let items = codec.read(&segment, &bytes, indexes);
             items.map_err(|reason| SpillError::Damaged { name: segment.name, reason })
         });

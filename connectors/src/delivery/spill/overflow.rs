@@ -97,7 +97,8 @@ async fn delete_condemned<Item: Send + Sync + 'static>(
                 continue;
             }
         };
-        let deleted = deleted.unwrap_or_else(|failure| Err(super::failed("delete", &name, failure)));
+        let deleted =
+            deleted.unwrap_or_else(|failure| Err(super::failed("delete", &name, failure)));
         if let Err(error) = deleted {
             shared.queue.lock().ledger.condemn(name);
             result = Err(error);

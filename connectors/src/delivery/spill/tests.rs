@@ -419,10 +419,7 @@ async fn a_name_that_is_taken_is_not_written_over() {
     sink.offer((0..15).collect());
     let state = cut(&sink).await;
     assert_eq!(state.segments[0].name, "spill/00000001-p0-store/00000001");
-    assert_eq!(
-        disk.objects.read("spill/00000001-p0-store/00000000").unwrap(),
-        b"somebody else's"
-    );
+    assert_eq!(disk.objects.read("spill/00000001-p0-store/00000000").unwrap(), b"somebody else's");
 }
 
 #[tokio::test(start_paused = true)]
@@ -499,7 +496,9 @@ async fn a_damaged_or_missing_segment_is_named_and_nothing_is_taken_over() {
     disk.objects.delete(&state.segments[2].name).unwrap();
     let (sink, _) = switched(&disk, 2, MANY, &up);
     let error = sink.restore(state.segments.clone()).await.unwrap_err();
-    assert!(matches!(&error, SpillError::Unreadable { name, .. } if *name == state.segments[2].name));
+    assert!(
+        matches!(&error, SpillError::Unreadable { name, .. } if *name == state.segments[2].name)
+    );
     assert!(error.to_string().contains(&state.segments[2].name), "{error}");
 }
 
@@ -616,7 +615,8 @@ proptest! {
             let items: Vec<u32> = set.iter().map(|s| *s as u32).collect();
             let mut segment = segment_of(&items).0;
             segment.name = owner.to_string();
-            ledger.add(segment, vec![set[0]..set[0] + set.len() as u64], false);
+            let run = set[0]..set[0] + set.len() as u64;
+            ledger.add(segment, Vec::from([run]), false);
         }
         let unsettled: Vec<_> = (0..start.min(mark)).filter(|s| !gone.contains(s)).map(|s| s..s + 1).collect();
         let uncovered: Vec<u64> = ledger.uncovered(&unsettled).into_iter().flatten().flatten().collect();
@@ -880,7 +880,12 @@ impl World {
         let seen = self.seen.lock().unwrap();
         if self.manner == Manner::Whole {
             let expected = self.first..self.first + seen.stored.len() as u32;
-            assert!(seen.stored.iter().copied().eq(expected), "from {}: {:?}", self.first, seen.stored);
+            assert!(
+                seen.stored.iter().copied().eq(expected),
+                "from {}: {:?}",
+                self.first,
+                seen.stored
+            );
         }
         assert!(seen.stored.iter().chain(&seen.rejected).all(|item| *item < self.next));
     }
