@@ -38,8 +38,9 @@ The host file has one line host:port for each process, in order. Workers talk
 over these ports without encryption or authentication: keep them on a private
 network.
 
-This process supervises those that do the work, and starts them again when one
-dies or hangs: at once the first time, then after 0.5 s, 1 s and so on up to 30 s.
+This process supervises those that do the work and starts them again when one
+dies or hangs: at once the first time, then after 0.5 s, 1 s and so on, up to
+30 s.
 
 Exit codes: 0 stopped as asked, 1 could not be started or did not stop in order,
 2 wrong usage or invalid configuration, 3 the state was refused, 4 a newer run
@@ -142,6 +143,7 @@ fn member(args: &RunArgs) -> anyhow::Result<()> {
     // Not before: while it waits for brokers and other processes there is nothing that a stop could put in
     // order, and a signal ends it at once.
     cluster::set_on_signal(runtime.handle(), stop)?;
+    service.leave_when_fenced();
     let _heartbeat = cluster::beat(&service.pulse)?;
     service.wait()
 }

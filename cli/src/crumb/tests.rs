@@ -1,3 +1,5 @@
+//! Tests of crumbs and suspects.
+
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};

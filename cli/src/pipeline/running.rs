@@ -71,10 +71,9 @@ pub fn start(membership: &Membership, shared: Shared) -> Result<Running, Pipelin
 impl PipelineError {
     /// Whether a newer run has taken over, so that this one must not be started again.
     pub fn is_fenced(&self) -> bool {
-        let fenced = |error: &CheckpointError| matches!(error, CheckpointError::Fenced { .. });
         match self {
-            PipelineError::Durability(DurabilityError::Checkpoint(error)) => fenced(error),
-            PipelineError::Checkpoints(error) => fenced(error),
+            PipelineError::Durability(DurabilityError::Checkpoint(error)) => error.is_fenced(),
+            PipelineError::Checkpoints(error) => error.is_fenced(),
             _ => false,
         }
     }

@@ -232,7 +232,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         shared,
         recovery,
         resumed,
-        is_first_of_process: worker.index() % local_workers == 0,
+        is_first_of_process: worker.index().is_multiple_of(local_workers),
         cutting: None,
         requested: false,
         seen: None,

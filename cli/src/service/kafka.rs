@@ -41,8 +41,11 @@ pub(super) struct KafkaSources {
     process: usize,
     crumbs: Option<(PathBuf, Arc<Suspects>)>,
     /// Looks for new partitions once the process of worker 0 asks; `None` inside when it cannot.
-    watch: Mutex<Option<Option<(PartitionWatch, Receiver<PartitionId>)>>>,
+    watch: Mutex<Option<Option<Watch>>>,
 }
+
+/// A watch, and what it has found.
+type Watch = (PartitionWatch, Receiver<PartitionId>);
 
 /// How the Kafka clients of a process fare.
 pub(super) type KafkaClients = Arc<Mutex<Vec<Arc<KafkaHealth>>>>;
@@ -123,7 +126,7 @@ impl KafkaSources {
         Arc::clone(&self.health)
     }
 
-    fn begin_to_watch(&self) -> Option<(PartitionWatch, Receiver<PartitionId>)> {
+    fn begin_to_watch(&self) -> Option<Watch> {
         let watch = TopicWatch::new(&self.config).and_then(|watch| {
             watch.watch(&self.topics, &self.partitions, PartitionWatch::INTERVAL)
         });

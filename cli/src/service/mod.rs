@@ -138,6 +138,23 @@ impl Service {
         Ok(Service { running, outlets, telemetry, address, pulse, live, runtime })
     }
 
+    /// Ends the process, with the exit code that says so, as soon as a newer run is found to have taken over:
+    /// what this one computes belongs to nobody any more.
+    pub fn leave_when_fenced(&self) {
+        let opened = Arc::clone(&self.telemetry.opened);
+        self.runtime.spawn(async move {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let keeper = opened.get().and_then(|opened| opened.keeper.as_ref());
+                let failure = keeper.and_then(|keeper| keeper.failure());
+                if let Some(error) = failure.filter(|error| error.is_fenced()) {
+                    tracing::error!(%error, "leaving");
+                    Final::Fenced.leave();
+                }
+            }
+        });
+    }
+
     /// Records read and windows fired so far, on this process.
     pub fn totals(&self) -> (u64, u64) {
         let counters = &self.telemetry.counters;

@@ -39,6 +39,20 @@ struct Open {
     notifier: Mutex<Notifier>,
     outbox: Option<Arc<Outbox>>,
     is_first: bool,
+    /// How far the channels had been offered when the notifier's state was put at the announced cut: what is
+    /// told later follows from transitions that are decided again after a restore.
+    channel_marks: Mutex<Vec<Marked>>,
+}
+
+/// A sink, and how far it has been offered.
+type Marked = (Arc<dyn Kept>, u64);
+
+fn marked(sinks: Vec<Arc<dyn Kept>>) -> Vec<Marked> {
+    let marked = sinks.into_iter().map(|sink| {
+        let mark = sink.mark();
+        (sink, mark)
+    });
+    marked.collect()
 }
 
 /// The far side of the dataflow for a service.
@@ -141,7 +155,9 @@ impl Outlets {
         let store = self.store.clone();
         let stores = Stores::open(config, store, &self.live, &self.counters, &starter)?;
         let channels = channels::open(config, &starter, outbox.as_ref())?;
-        let open = Open { stores, channels, notifier: Mutex::new(notifier), outbox, is_first };
+        let notifier = Mutex::new(notifier);
+        let channel_marks = Mutex::default();
+        let open = Open { stores, channels, notifier, outbox, is_first, channel_marks };
         Ok((open, first))
     }
 
@@ -196,11 +212,10 @@ impl Open {
         }
     }
 
-    /// The sinks whose items survive, without the dead letters.
-    fn kept(&self) -> Vec<Arc<dyn Kept>> {
+    /// The channels, as sinks whose items survive.
+    fn kept_channels(&self) -> Vec<Arc<dyn Kept>> {
         let channels = self.channels.values().flatten();
-        let channels = channels.map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>);
-        self.stores.kept().into_iter().chain(channels).collect()
+        channels.map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>).collect()
     }
 
     fn stats(&self) -> Vec<Arc<DeliveryStats>> {
@@ -217,9 +232,7 @@ impl Open {
         let mut names: Vec<_> = stores.iter().map(|sink| sink.name()).collect();
         if self.is_first {
             // Only the first process tells people: it takes over what any had.
-            let channels = self.channels.values().flatten();
-            let channels: Vec<_> =
-                channels.map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>).collect();
+            let channels = self.kept_channels();
             kept::restore(&channels, &resumption.state, (0, 1)).await?;
             names.extend(channels.iter().map(|sink| sink.name()));
             kept::report_dropped(&names, &resumption.state);
@@ -299,18 +312,17 @@ impl Outputs for Outlets {
         let Some(open) = self.open.get() else { return };
         let notifier = open.notifier.lock().unwrap_or_else(PoisonError::into_inner);
         pieces.put_version("notifier", notifier.version(), || notifier.snapshot());
+        // While nothing can be told: the state knows of exactly what lies before the marks.
+        let marks = marked(open.kept_channels());
+        *open.channel_marks.lock().unwrap_or_else(PoisonError::into_inner) = marks;
     }
 
     fn make_durable(&self, _cut: Cut, done: Durable) {
         let Some(open) = self.open.get() else { return };
-        let marked = |sinks: Vec<Arc<dyn Kept>>| {
-            let marked = sinks.into_iter().map(|sink| {
-                let mark = sink.mark();
-                (sink, mark)
-            });
-            marked.collect::<Vec<_>>()
-        };
-        let (sinks, letters) = (marked(open.kept()), open.stores.kept_letters());
+        let channels = &mut *open.channel_marks.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sinks = marked(open.stores.kept());
+        sinks.append(channels);
+        let letters = open.stores.kept_letters();
         let outbox = open.outbox.clone();
         self.runtime.spawn(async move {
             let (mut pieces, mut others) = (Vec::new(), Vec::new());

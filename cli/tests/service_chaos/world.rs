@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tidewatch_testkit::elasticsearch::Elastic;
@@ -12,6 +13,7 @@ use tidewatch_testkit::smtp::{MailServer, Security};
 use tidewatch_testkit::{Service, require, unique, wait_for};
 
 use crate::fleet::{OUT_OF_ORDERNESS, Topic};
+use crate::random::Random;
 
 /// The real servers, shared by both runs.
 pub struct Servers {
@@ -228,13 +230,21 @@ pub fn secrets(channels: &Channels) -> [(&'static str, String); 4] {
     ]
 }
 
-/// A port such that it and the next one are free now.
+/// A port such that it and the next one are free now, and stay so: the kernel gives neither to anybody who
+/// asks for any port, as every client does.
 pub fn free_ports() -> u16 {
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
+    let first: u16 = range.split_whitespace().next().and_then(|port| port.parse().ok()).unwrap();
+    let least = 1_100;
+    assert!(first > least + 100, "no ports are left between {least} and the kernel's own");
+    let mut random = Random::new(u64::from(std::process::id()) ^ NEXT.fetch_add(1, Relaxed) << 32);
     let bind = |port| std::net::TcpListener::bind(("127.0.0.1", port)).ok();
     wait_for(Duration::from_secs(10), || {
-        let first = bind(0)?;
-        let port = first.local_addr().ok()?.port();
-        bind(port.checked_add(1)?).map(|_| port)
+        let port = least + random.below(u64::from(first - least - 1)) as u16;
+        (bind(port).is_some() && bind(port + 1).is_some()).then_some(port)
     })
     .unwrap()
 }
+
+/// Makes the ports of a process differ.
+static NEXT: AtomicU64 = AtomicU64::new(0);

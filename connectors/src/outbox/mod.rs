@@ -25,7 +25,7 @@
 //! checkpoint covers are deleted. Channels that are no longer configured are forgotten likewise.
 //!
 //! # Cost
-//! Two objects and about five listings of `runs/` for a notification on an idle channel; what several
+//! Two objects and about three listings of `runs/` for a notification on an idle channel; what several
 //! channels ask for while an object is written shares the next one.
 
 mod event;

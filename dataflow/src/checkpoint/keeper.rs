@@ -8,7 +8,7 @@
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -212,8 +212,20 @@ impl Work {
         {
             tracing::warn!(%error, "could not delete what earlier runs left behind");
         }
-        while let Ok(job) = jobs.recv() {
-            if let Err(error) = self.work(job) {
+        loop {
+            let worked = match jobs.recv_timeout(FENCE_CHECK_EVERY) {
+                Ok(job) => self.work(job),
+                // Nothing to write: look all the same whether somebody else has taken over.
+                Err(RecvTimeoutError::Timeout) => match self.fence.check() {
+                    Err(CheckpointError::Store(error)) => {
+                        tracing::warn!(%error, "could not look for newer runs");
+                        Ok(())
+                    }
+                    checked => checked,
+                },
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            if let Err(error) = worked {
                 tracing::error!(%error, "checkpoints have ended");
                 lock(&self.shared).failure = Some(Arc::new(error));
                 return;
@@ -316,5 +328,7 @@ impl Work {
     }
 }
 
+/// How often a process looks whether a newer run has taken over.
+const FENCE_CHECK_EVERY: Duration = Duration::from_millis(500);
 /// The longest pause between two attempts to write.
 const RETRY_MAX: Duration = Duration::from_secs(10);

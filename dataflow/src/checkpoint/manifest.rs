@@ -56,6 +56,13 @@ pub enum CheckpointError {
     },
 }
 
+impl CheckpointError {
+    /// Whether a newer run has taken over.
+    pub fn is_fenced(&self) -> bool {
+        matches!(self, CheckpointError::Fenced { .. })
+    }
+}
+
 /// An object and its checksum.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectRef {

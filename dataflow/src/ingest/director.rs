@@ -182,9 +182,10 @@ impl Director {
         in_flight.filter(|in_flight| in_flight.cut.sequence == sequence)
     }
 
-    /// Whether a checkpoint is on its way.
+    /// Whether a checkpoint is on its way, and can arrive.
     pub(super) fn is_cutting(&self) -> bool {
-        self.cuts.as_ref().is_some_and(|cuts| cuts.in_flight.is_some())
+        let in_flight = |cuts: &Cuts| cuts.in_flight.is_some() && cuts.keeper.failure().is_none();
+        self.cuts.as_ref().is_some_and(in_flight)
     }
 }
 

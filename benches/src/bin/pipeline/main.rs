@@ -5,8 +5,8 @@
 //! ```
 //!
 //! starts a broker (fetched by `cargo xtask services fetch`), writes the messages, then reads them from the
-//! beginning with one worker and with two, and once with the reader alone as the floor. It prints one line
-//! for each: CPU seconds of this process (all its threads; the broker is another process) per million
+//! beginning with the reader alone as the floor, with one worker and with two, and with one worker that takes
+//! a checkpoint every second, which then is restored. It prints one line for each: CPU seconds of this process (all its threads; the broker is another process) per million
 //! messages, messages per second, and peak memory. Trust the CPU seconds: rates suffer from whatever else
 //! the machine does, the broker above all.
 
@@ -31,6 +31,9 @@ struct Args {
     /// How many hosts send them: cpu, mem and disk of each, once a second of event time.
     #[arg(long, default_value_t = 1_000)]
     hosts: u64,
+    /// How often runs with and without checkpoints are compared.
+    #[arg(long, default_value_t = 1)]
+    rounds: u32,
     /// Partitions of the topic.
     #[arg(long, default_value_t = 12)]
     partitions: i32,
@@ -47,8 +50,18 @@ fn main() -> anyhow::Result<()> {
     println!("reader-alone {floor}");
     for workers in [1, 2] {
         let workers = NonZeroUsize::new(workers).context("no workers")?;
-        let outcome = runs::pipeline(&broker.bootstrap(), workers, &fleet)?;
+        let (outcome, _) = runs::pipeline(&broker.bootstrap(), workers, &fleet, None)?;
         println!("tidewatch -w {workers} {outcome}");
+    }
+    // In turns, since the machine's mood changes: what counts is the ratio.
+    for round in 1..=args.rounds {
+        let folder = tempfile::tempdir().context("could not make a folder for checkpoints")?;
+        let one = NonZeroUsize::MIN;
+        let (without, _) = runs::pipeline(&broker.bootstrap(), one, &fleet, None)?;
+        let (with, kept) = runs::pipeline(&broker.bootstrap(), one, &fleet, Some(folder.path()))?;
+        println!("round {round}: no checkpoints {without}");
+        println!("round {round}: one a second   {with}; {kept}");
+        println!("round {round}: restored in {:?}", runs::restore(folder.path())?);
     }
     Ok(())
 }

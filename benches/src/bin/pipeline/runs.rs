@@ -1,17 +1,21 @@
 //! The runs that are measured.
 
 use std::num::NonZeroUsize;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use tidewatch::cluster::Membership;
 use tidewatch::pipeline::{
-    Outputs, PipelineCounters, PipelineSpec, Shared, Sources, TimeSpec, start,
+    Durability, Outputs, PipelineSpec, Shared, Sources, StoreDurability, TimeSpec, start,
 };
 use tidewatch_connectors::codec::{self, Format, SourceFormat};
 use tidewatch_connectors::kafka::{KafkaConfig, KafkaReader, Start, partitions};
+use tidewatch_connectors::state::DirectoryStore;
 use tidewatch_dataflow::alert::{Incident, Severity, Transition};
+use tidewatch_dataflow::checkpoint::{Manifest, Recovery, Shard};
 use tidewatch_dataflow::dead_letter::DeadLetter;
 use tidewatch_dataflow::ingest::ResumePoint;
 use tidewatch_dataflow::metric::MetricPoint;
@@ -19,9 +23,11 @@ use tidewatch_dataflow::record::{LogLine, PartitionId, Topics};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::source::{Codec, SourceReader};
-use tidewatch_dataflow::time::{Clock, PaneSize};
+use tidewatch_dataflow::time::{Clock, EventTime, PaneSize};
 use tidewatch_operators::detect::sustained::{Condition, SustainedConfig};
-use tidewatch_operators::feed::{Aggregate, Detector, FeedSpec, RuleSpec, Selector, StatisticSpec};
+use tidewatch_operators::feed::{
+    Aggregate, Detector, FeedMachine, FeedSpec, OnChange, RuleSpec, Selector, StatisticSpec,
+};
 use tidewatch_operators::window::WindowConfig;
 
 use super::fleet::{Fleet, TOPIC};
@@ -166,7 +172,8 @@ pub(crate) fn pipeline(
     brokers: &str,
     workers: NonZeroUsize,
     fleet: &Fleet,
-) -> anyhow::Result<Cost> {
+    state: Option<&Path>,
+) -> anyhow::Result<(Cost, Kept)> {
     let sources = KafkaSources::open(brokers)?;
     let feeds = feeds().ok_or_else(|| anyhow::anyhow!("a pane of ten seconds"))?;
     let time = TimeSpec {
@@ -179,7 +186,11 @@ pub(crate) fn pipeline(
     let counted = Arc::new(Counted::default());
     let spec = PipelineSpec::new(sources.topics.clone(), time, feeds);
     let outputs = Arc::clone(&counted) as Arc<dyn Outputs>;
-    let shared = Shared::new(spec, Box::new(sources), outputs, workers.get());
+    let topics = sources.topics.clone();
+    let mut shared = Shared::new(spec, Box::new(sources), outputs, workers.get());
+    if let Some(folder) = state {
+        shared.durability = durability(folder, topics)?;
+    }
     let counters = Arc::clone(&shared.counters);
     let (meter, began) = (Meter::start()?, Instant::now());
     let running = start(&Membership::alone(workers), shared)?;
@@ -199,5 +210,64 @@ pub(crate) fn pipeline(
     let (late, expected) = (counters.feeds.late.load(Ordering::Relaxed), fleet.windows());
     anyhow::ensure!(fired() == expected, "{} of {expected} windows fired", fired());
     anyhow::ensure!(late == 0, "{late} samples were late");
-    Ok(cost)
+    let kept = state.map(Kept::of).transpose()?.unwrap_or_default();
+    Ok((cost, kept))
+}
+
+/// Checkpoints every second in `folder`.
+fn durability(folder: &Path, topics: Topics) -> anyhow::Result<Durability> {
+    Ok(Durability::Store(StoreDurability {
+        store: Arc::new(DirectoryStore::open(folder)?),
+        pipeline: "bench".to_owned(),
+        topics,
+        every: Duration::from_secs(1),
+        keep: 3,
+        clock: Clock::System,
+        decisions: Vec::new(),
+    }))
+}
+
+/// The newest checkpoint of a run.
+#[derive(Default)]
+pub(crate) struct Kept {
+    checkpoints: u64,
+    /// Bytes of the last one's state.
+    state_bytes: u64,
+}
+
+impl Kept {
+    fn of(folder: &Path) -> anyhow::Result<Self> {
+        let store = DirectoryStore::open(folder)?;
+        let Some(manifest) = Manifest::newest(&store, "bench")? else { return Ok(Kept::default()) };
+        let parts = manifest.parts(&store)?;
+        let pieces = parts.iter().flat_map(|part| &part.operators).flat_map(|o| &o.pieces);
+        let state_bytes = pieces.map(|piece| piece.length).sum();
+        Ok(Kept { checkpoints: manifest.cut.sequence, state_bytes })
+    }
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} checkpoints, {} bytes of state in the last",
+            self.checkpoints, self.state_bytes
+        )
+    }
+}
+
+/// How long it takes to read the newest checkpoint and to hand it to the machines of one worker.
+pub(crate) fn restore(folder: &Path) -> anyhow::Result<Duration> {
+    let began = Instant::now();
+    let store = DirectoryStore::open(folder)?;
+    let manifest = Manifest::newest(&store, "bench")?.context("there is no checkpoint")?;
+    let state = Arc::new(manifest.load(&store)?);
+    let recovery = Recovery::new(Shard::ALL, state);
+    for feed in feeds().context("a pane of ten seconds")? {
+        let name = format!("detect/{}", feed.key());
+        let mut machine = FeedMachine::try_new(Arc::new(feed), EventTime::MIN)?;
+        let stored = recovery.participant(&name).restored();
+        machine.restore_with(&stored, Shard::ALL, recovery.resumed_at(), OnChange::Reset)?;
+    }
+    Ok(began.elapsed())
 }

@@ -1,3 +1,5 @@
+//! Tests of the supervisor: what it decides, and what it does with shell scripts as members.
+
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 

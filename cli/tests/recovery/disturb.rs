@@ -1,0 +1,237 @@
+//! A sequence of runs of one pipeline, each ended or overtaken by the next in some unkind way.
+
+use std::time::Duration;
+
+use fastrand::Rng;
+use tidewatch_dataflow::checkpoint::StateStore as _;
+use tidewatch_dataflow::time::EventTime;
+
+use super::plan::{Arrival, FUTURE, Plan, seconds, start};
+use super::store::Fault;
+use super::world::{Begin, Live, Outcome, World};
+
+/// How one run is followed by the next.
+#[derive(Copy, Clone, Debug)]
+enum Handover {
+    /// It dies, then the next one begins.
+    Killed,
+    /// The next one begins while it runs; later it dies, if it has not ended by itself.
+    Overtaken,
+    /// It is stopped as it should be.
+    Stopped,
+}
+
+pub struct Disturbed<'a> {
+    pub world: World,
+    plan: &'a Plan,
+    rng: &'a mut Rng,
+    /// Arrivals that are in the log.
+    appended: usize,
+    future: u64,
+    now: EventTime,
+    /// Whether later runs may begin after the future has come.
+    waits_for_future: bool,
+    /// Clocks show when the newest record arrived.
+    is_present: bool,
+    old: Vec<Live>,
+}
+
+impl<'a> Disturbed<'a> {
+    /// A world whose clocks stand still at `now`.
+    pub fn new(plan: &'a Plan, now: EventTime, rng: &'a mut Rng) -> Self {
+        let world = World::new(plan.partitions());
+        let waits_for_future = plan.nature.has_future;
+        Disturbed {
+            world,
+            plan,
+            rng,
+            appended: 0,
+            future: 0,
+            now,
+            waits_for_future,
+            is_present: false,
+            old: Vec::new(),
+        }
+    }
+
+    /// A world whose clocks go with the arrivals. Some of the partitions that are not present at the
+    /// beginning are there and empty.
+    pub fn in_the_present(plan: &'a Plan, rng: &'a mut Rng) -> Self {
+        let mut there = plan.present();
+        there.extend(plan.partitions().into_iter().filter(|_| rng.bool()));
+        let mut disturbed = Disturbed::new(plan, start(), rng);
+        disturbed.world = World::new(there);
+        disturbed.waits_for_future = false;
+        disturbed.is_present = true;
+        disturbed
+    }
+
+    fn append(&mut self, count: usize) {
+        let upto = self.plan.arrivals.len().min(self.appended + count);
+        for arrival in &self.plan.arrivals[self.appended..upto] {
+            self.world.log.append(arrival.partition, [arrival.record()]);
+            self.future += u64::from(arrival.is_future());
+        }
+        self.appended = upto;
+        if let Some(last) = self.plan.arrivals[..upto].last()
+            && self.is_present
+        {
+            self.now = start() + last.after;
+            self.old.iter().for_each(|live| live.clock.set(self.now));
+        }
+    }
+
+    /// Whether the decisions about records that must not be read are durable: a run that was given them may have
+    /// died before.
+    fn is_decided(&self) -> bool {
+        let journal = self.world.store.list("journal/").unwrap();
+        journal.iter().any(|object| object.name.ends_with("-0000000000"))
+    }
+
+    fn begin(&mut self) -> Live {
+        let faults =
+            [Fault::Before, Fault::After, Fault::Freeze, Fault::Refused, Fault::Unsure];
+        // The first operations claim the run; one that hangs meanwhile claims a later run than its successor.
+        let fault = (self.rng.u32(..3) > 0)
+            .then(|| (self.rng.u64(3..80), faults[self.rng.usize(..faults.len())]));
+        let decisions =
+            if self.is_decided() || self.rng.bool() { Vec::new() } else { self.plan.decisions() };
+        let begin = Begin {
+            workers: self.rng.usize(1..=3),
+            seed: self.rng.u64(..),
+            fault,
+            every: Duration::from_millis(self.rng.u64(0..6)),
+            eager: self.rng.u64(0..4),
+            now: self.now,
+            decisions,
+        };
+        self.begin_with(&begin)
+    }
+
+    fn begin_with(&self, begin: &Begin) -> Live {
+        self.world.begin(|clock| self.plan.spec(clock), begin)
+    }
+
+    fn hand_over(&mut self, live: Live) -> Result<Live, String> {
+        if self.waits_for_future
+            && self.appended * 3 > self.plan.arrivals.len() * 2
+            && live.letters("future") == self.future
+        {
+            // What was refused stays refused.
+            self.waits_for_future = false;
+            self.now = self.now + FUTURE + seconds(3_600);
+        }
+        let how = if live.gate.is_dead() || live.has_ended() {
+            Handover::Killed
+        } else {
+            match self.rng.u32(..16) {
+                0..7 => Handover::Killed,
+                7..15 => Handover::Overtaken,
+                // Rare: it waits for seconds for a checkpoint that is on its way.
+                _ => Handover::Stopped,
+            }
+        };
+        match how {
+            Handover::Killed => {
+                live.gate.kill();
+                self.old.push(live);
+                Ok(self.begin())
+            }
+            Handover::Stopped => {
+                live.gate.thaw();
+                let (sink, gate) = (std::sync::Arc::clone(&live.sink), live.gate.clone());
+                // Whatever is not part of a checkpoint is lost now and then.
+                if self.rng.bool() {
+                    sink.flush();
+                }
+                let ended = live.stop();
+                sink.kill();
+                match ended {
+                    Err(error) if !gate.is_blown() => Err(format!("stopped: {error:?}")),
+                    _ => Ok(self.begin()),
+                }
+            }
+            Handover::Overtaken => {
+                let next = self.begin();
+                self.pause(Some(&next));
+                if self.rng.bool() {
+                    let more = self.rng.usize(..40);
+                    self.append(more);
+                    if self.is_present {
+                        next.clock.set(self.now);
+                        live.clock.set(self.now);
+                    }
+                }
+                live.gate.thaw();
+                self.pause(Some(&next));
+                live.gate.kill();
+                self.old.push(live);
+                Ok(next)
+            }
+        }
+    }
+
+    fn pause(&mut self, live: Option<&Live>) {
+        let short = Duration::from_micros(self.rng.u64(..6_000));
+        match (self.rng.u32(..4), live) {
+            (0, Some(live)) => {
+                let records = self.appended as u64;
+                live.wait(Duration::from_millis(300), |live| live.records() >= records);
+            }
+            (1, Some(live)) => {
+                let operations = live.gate.operations() + self.rng.u64(1..12);
+                live.wait(short * 4, |live| live.gate.operations() >= operations);
+            }
+            _ => std::thread::sleep(short),
+        }
+    }
+
+    /// Everything is appended, in pieces, between crashes; the last run finishes.
+    pub fn run(mut self) -> Result<(Outcome, World), String> {
+        let all = self.plan.arrivals.len();
+        let crashes = self.rng.usize(2..=6);
+        let pieces = if self.is_present { 60..200 } else { crashes + 2..30 };
+        let chunk = all / self.rng.usize(pieces) + 1;
+        let first = self.plan.partitions().len() + self.rng.usize(..chunk);
+        self.append(first);
+        let mut live = self.begin();
+        let mut left = crashes;
+        while self.appended < all {
+            let from = self.appended;
+            let upto = all.min(from + chunk);
+            let has_poison = self.plan.arrivals[from..upto].iter().any(Arrival::is_poison);
+            if has_poison && !self.is_decided() {
+                live.gate.kill();
+                self.old.push(live);
+                let decisions = self.plan.decisions();
+                live = self.begin_with(&Begin { decisions, ..Begin::plain(self.now) });
+                live.wait(seconds(10), |_| self.is_decided());
+            }
+            self.append(chunk);
+            if self.is_present {
+                live.clock.set(self.now);
+            }
+            self.pause(Some(&live));
+            let is_time = left > 0 && self.rng.usize(..(all - upto) / chunk + 1) < left;
+            if is_time || live.gate.is_dead() || live.has_ended() {
+                left = left.saturating_sub(1);
+                live = self.hand_over(live)?;
+            }
+        }
+        // The last one has no faults, except that the one before may still run.
+        let begin = Begin {
+            workers: self.rng.usize(1..=3),
+            seed: self.rng.u64(..),
+            decisions: self.plan.decisions(),
+            ..Begin::plain(self.now)
+        };
+        let last = self.begin_with(&begin);
+        self.pause(Some(&last));
+        live.gate.thaw();
+        self.pause(Some(&last));
+        live.gate.kill();
+        drop(live);
+        let outcome = last.finish(all as u64, self.plan.end())?;
+        Ok((outcome, self.world))
+    }
+}
