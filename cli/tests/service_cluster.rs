@@ -38,7 +38,13 @@ fn exists(pid: u32) -> bool {
 }
 
 fn signal(name: &str, pid: u32) {
-    assert!(Command::new("kill").args([name, &pid.to_string()]).status().unwrap().success());
+    signal_all(name, &[pid]);
+}
+
+/// To all at once: one that is asked later might have ended by then.
+fn signal_all(name: &str, pids: &[u32]) {
+    let pids = pids.iter().map(u32::to_string);
+    assert!(Command::new("kill").arg(name).args(pids).status().unwrap().success());
 }
 
 fn run(file: &Path, args: &[&str]) -> Child {
@@ -200,11 +206,8 @@ fn a_stop_is_clean_whoever_is_asked() {
     for everybody in [false, true] {
         let cluster = Cluster::local(broker, 2);
         let members = cluster.members();
-        signal("-TERM", members[0]);
-        if everybody {
-            signal("-TERM", cluster.supervisors[0].id());
-            signal("-TERM", members[1]);
-        }
+        let all = [members[0], members[1], cluster.supervisors[0].id()];
+        signal_all("-TERM", if everybody { &all } else { &all[..1] });
         cluster.wait_ended(0);
     }
 }

@@ -184,3 +184,62 @@ impl AnnouncedCut<'_> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use timely::dataflow::InputHandleVec;
+    use timely::dataflow::operators::Probe;
+
+    use super::*;
+    use crate::testing::MemoryStore;
+
+    fn open(store: &MemoryStore, pipeline: &str) -> Result<LocalCheckpoints, CheckpointError> {
+        LocalCheckpoints::open(Arc::new(store.clone()), pipeline, 2)
+    }
+
+    /// Takes checkpoints at these instants with two workers; how many of their runs ended well.
+    fn take(checkpoints: LocalCheckpoints, instants: &[u64]) -> usize {
+        let instants = instants.to_vec();
+        let ended = timely::execute(timely::Config::process(2), move |worker| {
+            let mut checkpoints = checkpoints.worker(worker.index());
+            let state = checkpoints.recovery().participant("state");
+            let mut input = InputHandleVec::<u64, ()>::new();
+            let probe = worker.dataflow(|scope| input.to_stream(scope).probe().0);
+            for at in &instants {
+                let cut = checkpoints.announce(EventTime::from_millis(*at));
+                input.advance_to(*at);
+                state.put(|pieces| pieces.put("at", at));
+                if cut.complete(worker, &probe).is_err() {
+                    return false;
+                }
+            }
+            true
+        });
+        ended.unwrap().join().into_iter().filter(|ended| matches!(ended, Ok(true))).count()
+    }
+
+    #[test]
+    fn all_workers_are_in_every_checkpoint_and_three_are_kept() {
+        let store = MemoryStore::default();
+        assert_eq!(take(open(&store, "p").unwrap(), &[10, 20, 30, 40, 50]), 2);
+        assert_eq!(Manifest::list(&store).unwrap().len(), KEEP);
+        let restored = open(&store, "p").unwrap().worker(0);
+        assert_eq!(restored.recovery().resumed_at(), EventTime::from_millis(50));
+        let restored = restored.recovery().participant("state").restored();
+        let at: Vec<u64> =
+            restored.shares.iter().filter_map(|share| share.get("at").unwrap()).collect();
+        assert_eq!(at, [50, 50]);
+        assert!(matches!(open(&store, "q"), Err(CheckpointError::Foreign { .. })));
+    }
+
+    #[test]
+    fn a_fenced_run_takes_no_checkpoint() {
+        let store = MemoryStore::default();
+        let (older, newer) = (open(&store, "p").unwrap(), open(&store, "p").unwrap());
+        // The first worker hears of it; the other one has given its part.
+        assert_eq!(take(older, &[10]), 1);
+        assert!(Manifest::list(&store).unwrap().is_empty());
+        assert_eq!(take(newer, &[10]), 2);
+        assert_eq!(Manifest::list(&store).unwrap().len(), 1);
+    }
+}
