@@ -177,6 +177,8 @@ fn put(worker: usize, second: u64, ingest: &mut Versions, windows: &mut Versions
         floor: EventTime::from_millis(0),
         before: None,
         lifted: topic == 1,
+        next: offset,
+        out_of_orderness: Duration::from_secs(5),
     };
     let points = [point(0, Some(1_000 + second as i64)), point(1, None)];
     let mut pieces = PieceWriter::new(ingest);

@@ -60,7 +60,17 @@ impl PartitionClock {
         PartitionClock { out_of_orderness, watermark, floor }
     }
 
-    /// What [`PartitionClock::from_parts`] takes.
+    /// How far behind the greatest event time the watermark stays.
+    pub fn bound(&self) -> Duration {
+        self.out_of_orderness
+    }
+
+    /// Changes the bound for the records that follow; the watermark does not go back.
+    pub fn set_bound(&mut self, out_of_orderness: Duration) {
+        self.out_of_orderness = out_of_orderness;
+    }
+
+    /// Watermark and floor, as [`PartitionClock::from_parts`] takes them.
     pub fn parts(&self) -> (Option<EventTime>, EventTime) {
         (self.watermark, self.floor)
     }

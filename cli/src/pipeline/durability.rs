@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflow::checkpoint::{
     CheckpointError, Fence, Keeper, KeeperConfig, Manifest, RestoredState, RunInfo, StateError,
-    StateStore,
+    StateStore, StoreError,
 };
 use tidewatch_dataflow::ingest::{Decision, IngestState, Journal, NoJournal, StoreJournal};
 use tidewatch_dataflow::record::{PartitionId, Topics};
@@ -107,7 +107,10 @@ impl DurabilityError {
         match self {
             DurabilityError::State(_) => true,
             DurabilityError::Checkpoint(error) => {
-                !matches!(error, CheckpointError::Store(_) | CheckpointError::Fenced { .. })
+                let missing = matches!(error, CheckpointError::Store(StoreError::Missing { .. }));
+                let another =
+                    matches!(error, CheckpointError::Store(_) | CheckpointError::Fenced { .. });
+                missing || !another
             }
             DurabilityError::Outputs(_) => false,
         }

@@ -58,7 +58,13 @@ fn same_map<K: Ord + Debug, V: PartialEq + Debug>(
     let keys = one.keys().chain(two.keys().filter(|key| !one.contains_key(key)));
     let differing = keys.filter(|key| one.get(key) != two.get(key));
     let texts: Vec<_> = differing
-        .map(|key| format!("\n  {key:?}\n    straight:  {:?}\n    disturbed: {:?}", one.get(key), two.get(key)))
+        .map(|key| {
+            format!(
+                "\n  {key:?}\n    straight:  {:?}\n    disturbed: {:?}",
+                one.get(key),
+                two.get(key)
+            )
+        })
         .collect();
     if texts.is_empty() {
         return Ok(());

@@ -89,8 +89,7 @@ impl<'a> Disturbed<'a> {
     }
 
     fn begin(&mut self) -> Live {
-        let faults =
-            [Fault::Before, Fault::After, Fault::Freeze, Fault::Refused, Fault::Unsure];
+        let faults = [Fault::Before, Fault::After, Fault::Freeze, Fault::Refused, Fault::Unsure];
         // The first operations claim the run; one that hangs meanwhile claims a later run than its successor.
         let fault = (self.rng.u32(..3) > 0)
             .then(|| (self.rng.u64(3..80), faults[self.rng.usize(..faults.len())]));

@@ -112,7 +112,8 @@ impl Plan {
             if rng.u32(..40) == 0 {
                 host.is_hot = !host.is_hot;
             }
-            let partition = if nature.keyed { host.partition } else { rng.i32(0..nature.partitions) };
+            let partition =
+                if nature.keyed { host.partition } else { rng.i32(0..nature.partitions) };
             if let Some(keeps) = nature.outages
                 && rng.u32(..150) == 0
             {
@@ -168,7 +169,10 @@ impl Plan {
             .map(|p| Arrival {
                 after: Duration::ZERO,
                 partition: at(p),
-                value: format!("h{p} value {} 50", (start() + Duration::from_millis(p as u64)).as_millis()),
+                value: format!(
+                    "h{p} value {} 50",
+                    (start() + Duration::from_millis(p as u64)).as_millis()
+                ),
             })
             .collect();
         first.extend(rows);

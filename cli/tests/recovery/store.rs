@@ -51,8 +51,7 @@ impl Gate {
         fault: Option<(u64, Fault)>,
         on_death: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let state =
-            State { left: fault, operations: 0, dead: false, frozen: false, blown: false };
+        let state = State { left: fault, operations: 0, dead: false, frozen: false, blown: false };
         Gate(Arc::new(Inner {
             store: store.clone(),
             state: Mutex::new(state),

@@ -35,6 +35,17 @@ pub enum CheckpointError {
         /// What is wrong with it.
         reason: FrameError,
     },
+    /// An object of the journal is not what it should be.
+    #[error(
+        "could not read the journal object `{name}`: {reason}; restore it from a copy of the store, or delete it \
+         and accept that records of partitions that had been silent may be counted otherwise than they were"
+    )]
+    Journal {
+        /// Name of the object.
+        name: String,
+        /// What is wrong with it.
+        reason: FrameError,
+    },
     /// The state belongs to another pipeline.
     #[error(
         "the state in the store belongs to pipeline `{found}` and this is `{expected}`: give each pipeline a \

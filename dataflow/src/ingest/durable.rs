@@ -59,7 +59,7 @@ impl StoreJournal {
             }
             let bytes = store.read(&object.name)?;
             let decisions: Vec<Decision> = unframe(Kind::Journal, &bytes)
-                .map_err(|reason| CheckpointError::Object { name: object.name, reason })?;
+                .map_err(|reason| CheckpointError::Journal { name: object.name, reason })?;
             decisions.into_iter().for_each(|decision| facts.learn(decision));
         }
         Ok(facts)

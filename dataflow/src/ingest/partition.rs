@@ -36,6 +36,8 @@ pub(super) struct Partition {
     pub(super) refusal_asked: bool,
     /// Floors of records not admitted yet, from which offset on.
     floors: VecDeque<(i64, EventTime)>,
+    /// A bound that holds from an offset on: the configuration has changed since what comes before was read.
+    next_bound: Option<(i64, Duration)>,
     /// The offset after the last record admitted.
     next: Option<i64>,
     /// Offset and hash of the last record admitted.
@@ -67,6 +69,7 @@ impl Partition {
             held: None,
             refusal_asked: false,
             floors: VecDeque::new(),
+            next_bound: None,
             next: None,
             last: None,
             phase: Phase::Live,
@@ -86,7 +89,10 @@ impl Partition {
         out_of_orderness: Duration,
         facts: &Facts,
     ) {
-        self.clock = PartitionClock::from_parts(out_of_orderness, point.watermark, point.floor);
+        // What was read before is admitted again as it was: a part of it is in the state.
+        let bound = point.next.map_or(out_of_orderness, |_| point.out_of_orderness);
+        self.clock = PartitionClock::from_parts(bound, point.watermark, point.floor);
+        self.next_bound = point.next.map(|next| (next, out_of_orderness));
         self.next = point.offset;
         self.last = point.before;
         self.floors = facts.floors(self.id, point.offset.unwrap_or(0)).into();
@@ -133,8 +139,11 @@ impl Partition {
         }
     }
 
-    /// The floors that hold for the record at `offset` come into force.
+    /// The floors, and the bound, that hold for the record at `offset` come into force.
     pub(super) fn pass(&mut self, offset: i64) {
+        if let Some((_, bound)) = self.next_bound.take_if(|(from, _)| *from <= offset) {
+            self.clock.set_bound(bound);
+        }
         while let Some((_, floor)) = self.floors.pop_front_if(|(from, _)| *from <= offset) {
             self.clock.raise_floor(floor);
         }
@@ -226,6 +235,16 @@ impl Partition {
         };
         let lifted = matches!(self.phase, Phase::Lifted | Phase::Returning(_))
             && self.bookmarks.at(cut).is_none();
-        ResumePoint { partition: self.id, offset, watermark, floor, before, lifted }
+        ResumePoint {
+            partition: self.id,
+            offset,
+            watermark,
+            floor,
+            before,
+            lifted,
+            // A change that has not come into force yet must not come into force earlier.
+            next: self.next_bound.map(|(from, _)| from).max(self.next(position)),
+            out_of_orderness: self.clock.bound(),
+        }
     }
 }

@@ -2,6 +2,7 @@
 //! of the cut, and the watermark before it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,10 @@ pub struct ResumePoint {
     pub before: Option<(i64, u64)>,
     /// Whether it was lifted: its next record asks for a floor first.
     pub lifted: bool,
+    /// The first offset that had not been read when the point was put.
+    pub next: Option<i64>,
+    /// The bound that all records before `next` were admitted under.
+    pub out_of_orderness: Duration,
 }
 
 /// What is remembered of the first record of an admission pane.

@@ -1,6 +1,7 @@
 //! What sources put into a checkpoint, and find again.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::journal::Facts;
 use super::ledger::{IngestTotals, UNITS};
@@ -24,8 +25,9 @@ pub struct IngestState {
 }
 
 impl IngestState {
-    /// Where to go on with `partition`, for a state cut at `cut`; `None` on a first start. A partition found
-    /// after the cut is read from its beginning.
+    /// Where to go on with `partition`, for a state cut at `cut`; `None` on a first start, and for a topic that
+    /// the state does not know. A partition of a known topic that was found after the cut is read from its
+    /// beginning.
     pub fn point(&self, partition: PartitionId, cut: EventTime) -> Option<ResumePoint> {
         let found = ResumePoint {
             partition,
@@ -34,8 +36,14 @@ impl IngestState {
             floor: EventTime::MIN,
             before: None,
             lifted: true,
+            next: None,
+            out_of_orderness: Duration::ZERO,
         };
-        (cut > EventTime::MIN).then(|| self.points.get(&partition).copied().unwrap_or(found))
+        let known = |topic| self.points.keys().any(|known| known.topic == topic);
+        match self.points.get(&partition) {
+            Some(point) => Some(*point),
+            None => (cut > EventTime::MIN && known(partition.topic)).then_some(found),
+        }
     }
 
     /// The state that `restored` holds, with topics numbered anew; partitions of topics for which `topic` says
