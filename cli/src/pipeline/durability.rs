@@ -139,6 +139,13 @@ impl fmt::Display for BeginFailure {
     }
 }
 
+impl StoreDurability {
+    /// Names of the topics in the order of their indexes.
+    fn topic_names(&self) -> Vec<String> {
+        self.topics.iter().map(str::to_owned).collect()
+    }
+}
+
 impl Durability {
     /// How often a checkpoint is taken.
     pub(super) fn every(&self) -> Duration {
@@ -166,7 +173,8 @@ impl Durability {
         let fence = Fence::claim(Arc::clone(&own.store), &info).map_err(CheckpointError::Store)?;
         let manifest = Manifest::newest(&*own.store, &own.pipeline)?;
         if !own.decisions.is_empty() {
-            StoreJournal::write_first(&*own.store, &fence, &own.decisions)
+            let decisions = own.decisions.clone();
+            StoreJournal::write_first(&*own.store, &fence, own.topic_names(), decisions)
                 .map_err(CheckpointError::Store)?;
         }
         match &manifest {
@@ -203,11 +211,12 @@ impl Durability {
             ingest =
                 IngestState::read(&sources, |topic| own.topics.index(topics.get(topic as usize)?))?;
         }
-        let since = StoreJournal::load(&*own.store, ingest.journal)?;
+        let since =
+            StoreJournal::load(&*own.store, ingest.journal, |topic| own.topics.index(topic))?;
         ingest.facts.merge(&since);
         let config = KeeperConfig {
             pipeline: own.pipeline.clone(),
-            topics: own.topics.iter().map(str::to_owned).collect(),
+            topics: own.topic_names(),
             process: size.process,
             local_workers: size.local_workers,
             workers: size.workers,
@@ -229,7 +238,8 @@ impl Durability {
     pub(super) fn journal(&self, resumption: &Resumption, worker: usize) -> Box<dyn Journal> {
         match (self, &resumption.fence) {
             (Durability::Store(own), Some((fence, _))) if worker == 0 => {
-                Box::new(StoreJournal::start(Arc::clone(&own.store), fence.clone()))
+                let (store, fence) = (Arc::clone(&own.store), fence.clone());
+                Box::new(StoreJournal::start(store, fence, own.topic_names()))
             }
             _ => Box::new(NoJournal::default()),
         }

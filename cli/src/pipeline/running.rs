@@ -12,7 +12,7 @@ use timely::communication::WorkerGuards;
 
 use super::durability::{BeginFailure, DurabilityError};
 use super::worker::{Shared, run};
-use crate::cluster::Membership;
+use crate::cluster::{Membership, connect};
 
 /// Why a pipeline ended other than by a stop.
 #[derive(Debug, thiserror::Error)]
@@ -59,12 +59,13 @@ pub struct Running {
 /// [`PipelineError::Start`].
 pub fn start(membership: &Membership, shared: Shared) -> Result<Running, PipelineError> {
     let stop = Arc::clone(&shared.stop);
-    let config = timely::Config {
-        communication: membership.communication(),
-        worker: WorkerConfig::default(),
-    };
-    let guards = timely::execute(config, move |worker| run(worker, &shared))
-        .map_err(|reason| PipelineError::Start { process: membership.process, reason })?;
+    let failed = |reason| PipelineError::Start { process: membership.process, reason };
+    let (builders, others) =
+        connect(membership, &stop).map_err(|error| failed(error.to_string()))?;
+    let worker = WorkerConfig::default();
+    let guards =
+        timely::execute::execute_from(builders, others, worker, move |worker| run(worker, &shared))
+            .map_err(failed)?;
     Ok(Running { guards, stop })
 }
 

@@ -283,6 +283,12 @@ impl Driver<'_> {
                 ended = Err(PipelineError::Checkpoints(error));
                 self.shared.stop.store(true, Ordering::Relaxed);
             }
+            if !self.requested
+                && let Some(error) = control.failure()
+            {
+                ended = Err(PipelineError::Checkpoints(error));
+                self.shared.stop.store(true, Ordering::Relaxed);
+            }
             while self.is_first_of_process
                 && let Some((cut, part)) = keeper.take_part()
             {

@@ -195,8 +195,9 @@ impl Outlets {
         let Some(open) = self.open.get() else { return };
         let is_kept = self.config.checkpoint.enabled;
         let channels = async {
-            for handle in open.channels.values().flatten() {
-                let closed = handle.close(deadline).await;
+            let handles = open.channels.values().flatten();
+            let closing = handles.map(|handle| handle.close(deadline));
+            for closed in futures_util::future::join_all(closing).await {
                 super::stores::report_left(&closed, is_kept);
             }
         };

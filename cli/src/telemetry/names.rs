@@ -65,7 +65,7 @@ pub(super) const WATERMARK_DELAY: Metric =
     gauge("tidewatch_watermark_delay_seconds", "How far applied event time is behind the clock");
 pub(super) const SINK_OFFERED: Metric = counter(
     "tidewatch_sink_offered",
-    "Items handed to a sink: delivered + queued + shed + rejected",
+    "Items handed to a sink; with restored ones: delivered + queued + shed + rejected",
 );
 pub(super) const SINK_DELIVERED: Metric =
     counter("tidewatch_sink_delivered", "Items the other side has taken");

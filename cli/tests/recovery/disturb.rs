@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use tidewatch_dataflow::checkpoint::StateStore as _;
+use tidewatch_dataflow::record::{PartitionId, Topics};
+use tidewatch_dataflow::testing::MemoryLog;
 use tidewatch_dataflow::time::EventTime;
 
 use super::plan::{Arrival, FUTURE, Plan, seconds, start};
@@ -31,6 +33,8 @@ pub struct Disturbed<'a> {
     now: EventTime,
     /// Whether later runs may begin after the future has come.
     waits_for_future: bool,
+    /// Only the second topic is known yet, as the first.
+    is_alone: bool,
     /// Clocks show when the newest record arrived.
     is_present: bool,
     old: Vec<Live>,
@@ -49,6 +53,7 @@ impl<'a> Disturbed<'a> {
             future: 0,
             now,
             waits_for_future,
+            is_alone: false,
             is_present: false,
             old: Vec::new(),
         }
@@ -58,9 +63,14 @@ impl<'a> Disturbed<'a> {
     /// beginning are there and empty.
     pub fn in_the_present(plan: &'a Plan, rng: &'a mut Rng) -> Self {
         let mut there = plan.present();
-        there.extend(plan.partitions().into_iter().filter(|_| rng.bool()));
+        if plan.nature.of_new_topic {
+            there = there.into_iter().map(|p| PartitionId { topic: 0, ..p }).collect();
+        } else {
+            there.extend(plan.partitions().into_iter().filter(|_| rng.bool()));
+        }
         let mut disturbed = Disturbed::new(plan, start(), rng);
         disturbed.world = World::new(there);
+        disturbed.is_alone = plan.nature.of_new_topic;
         disturbed.waits_for_future = false;
         disturbed.is_present = true;
         disturbed
@@ -69,7 +79,9 @@ impl<'a> Disturbed<'a> {
     fn append(&mut self, count: usize) {
         let upto = self.plan.arrivals.len().min(self.appended + count);
         for arrival in &self.plan.arrivals[self.appended..upto] {
-            self.world.log.append(arrival.partition, [arrival.record()]);
+            let topic = if self.is_alone { 0 } else { arrival.partition.topic };
+            let partition = PartitionId { topic, ..arrival.partition };
+            self.world.log.append(partition, [arrival.record()]);
             self.future += u64::from(arrival.is_future());
         }
         self.appended = upto;
@@ -88,13 +100,26 @@ impl<'a> Disturbed<'a> {
         journal.iter().any(|object| object.name.ends_with("-0000000000"))
     }
 
+    /// A topic is added, so that the first one is the second now.
+    fn add_topic(&mut self) {
+        self.is_alone = false;
+        self.world.log = MemoryLog::default();
+        for arrival in &self.plan.arrivals[..self.appended] {
+            self.world.log.append(arrival.partition, [arrival.record()]);
+        }
+        self.world.far.lock().unwrap().renumber();
+    }
+
     fn begin(&mut self) -> Live {
         let faults = [Fault::Before, Fault::After, Fault::Freeze, Fault::Refused, Fault::Unsure];
         // The first operations claim the run; one that hangs meanwhile claims a later run than its successor.
         let fault = (self.rng.u32(..3) > 0)
             .then(|| (self.rng.u64(3..80), faults[self.rng.usize(..faults.len())]));
-        let decisions =
-            if self.is_decided() || self.rng.bool() { Vec::new() } else { self.plan.decisions() };
+        let decisions = if self.is_alone || self.is_decided() || self.rng.bool() {
+            Vec::new()
+        } else {
+            self.plan.decisions()
+        };
         let begin = Begin {
             workers: self.rng.usize(1..=3),
             seed: self.rng.u64(..),
@@ -107,8 +132,15 @@ impl<'a> Disturbed<'a> {
         self.begin_with(&begin)
     }
 
+    fn topics(&self) -> Topics {
+        if self.is_alone { Topics::new(["b"]) } else { self.plan.topics() }
+    }
+
     fn begin_with(&self, begin: &Begin) -> Live {
-        self.world.begin(|clock| self.plan.spec(clock), begin)
+        let live = self.world.begin(|clock| self.plan.spec(clock, self.topics()), begin);
+        // It has claimed its run, so that the next one claims a later.
+        live.wait(seconds(10), |live| live.gate.operations() >= 3);
+        live
     }
 
     fn hand_over(&mut self, live: Live) -> Result<Live, String> {
@@ -191,13 +223,23 @@ impl<'a> Disturbed<'a> {
         let crashes = self.rng.usize(2..=6);
         let pieces = if self.is_present { 60..200 } else { crashes + 2..30 };
         let chunk = all / self.rng.usize(pieces) + 1;
-        let first = self.plan.partitions().len() + self.rng.usize(..chunk);
-        self.append(first);
+        let first = self.plan.present().len() + self.rng.usize(..chunk);
+        let is_there = |arrival: &&Arrival| !self.is_alone || arrival.partition.topic > 0;
+        let known = self.plan.arrivals.iter().take_while(is_there).count();
+        self.append(first.min(known));
         let mut live = self.begin();
         let mut left = crashes;
         while self.appended < all {
             let from = self.appended;
             let upto = all.min(from + chunk);
+            let is_new = |arrival: &Arrival| arrival.partition.topic == 0;
+            if self.is_alone && self.plan.arrivals[from..upto].iter().any(is_new) {
+                live.gate.kill();
+                self.old.drain(..).for_each(|old| old.gate.kill());
+                self.add_topic();
+                self.old.push(live);
+                live = self.begin();
+            }
             let has_poison = self.plan.arrivals[from..upto].iter().any(Arrival::is_poison);
             if has_poison && !self.is_decided() {
                 live.gate.kill();
@@ -216,6 +258,10 @@ impl<'a> Disturbed<'a> {
                 left = left.saturating_sub(1);
                 live = self.hand_over(live)?;
             }
+        }
+        if self.is_alone {
+            live.gate.kill();
+            self.add_topic();
         }
         // The last one has no faults, except that the one before may still run.
         let begin = Begin {

@@ -72,6 +72,8 @@ pub struct Nature {
     pub idle_timeout: Duration,
     /// Partitions from this number on appear during the run, or are empty when it begins.
     pub present: i32,
+    /// They are of a topic that is added then, and whose name comes before that of the first.
+    pub of_new_topic: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -176,6 +178,11 @@ impl Plan {
             })
             .collect();
         first.extend(rows);
+        if nature.of_new_topic {
+            for arrival in &mut first {
+                arrival.partition.topic = u32::from(arrival.partition.partition < present);
+            }
+        }
         Plan { nature, arrivals: first }
     }
 
@@ -205,11 +212,16 @@ impl Plan {
 
     /// Those that are there when the world begins.
     pub fn present(&self) -> BTreeSet<PartitionId> {
-        (0..self.nature.present.min(self.nature.partitions)).map(at).collect()
+        self.partitions().into_iter().filter(|p| p.partition < self.nature.present).collect()
+    }
+
+    /// All topics.
+    pub fn topics(&self) -> Topics {
+        if self.nature.of_new_topic { Topics::new(["a", "b"]) } else { Topics::new(["b"]) }
     }
 
     /// The pipeline, with this clock.
-    pub fn spec(&self, clock: Clock) -> PipelineSpec {
+    pub fn spec(&self, clock: Clock, topics: Topics) -> PipelineSpec {
         let time = TimeSpec {
             out_of_orderness: BOUND,
             idle_timeout: self.nature.idle_timeout,
@@ -218,7 +230,7 @@ impl Plan {
             clock,
         };
         let feeds = feeds(self.nature.lateness).into_iter().take(self.nature.feeds).collect();
-        PipelineSpec::new(Topics::new(["t"]), time, feeds)
+        PipelineSpec::new(topics, time, feeds)
     }
 }
 

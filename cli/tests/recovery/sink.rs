@@ -24,10 +24,25 @@ pub type Origin = (PartitionId, i64, String);
 pub struct Delivered {
     /// All values a point had, one after another, without repetition of the last.
     pub points: BTreeMap<PointKey, Vec<Fields>>,
+    /// The newest run that wrote a point.
+    writers: BTreeMap<PointKey, u64>,
     /// All contents a transition had.
     pub transitions: BTreeMap<String, BTreeSet<Transition>>,
     pub logs: BTreeMap<Origin, BTreeSet<String>>,
     pub letters: BTreeMap<Origin, BTreeSet<String>>,
+}
+
+impl Delivered {
+    /// A topic has been added before the only one.
+    pub fn renumber(&mut self) {
+        for origins in [&mut self.logs, &mut self.letters] {
+            let old = std::mem::take(origins);
+            let moved = old.into_iter().map(|((partition, offset, what), contents)| {
+                ((PartitionId { topic: partition.topic + 1, ..partition }, offset, what), contents)
+            });
+            *origins = moved.collect();
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -39,27 +54,35 @@ struct Pending {
 }
 
 impl Pending {
-    fn deliver(&mut self, to: &mut Delivered) {
+    /// Delivers what run `run` has put out. No store can tell that a run is overtaken: an old value that such a run
+    /// writes after its successor has corrected it would stay. What it writes must be true all the same.
+    fn deliver(&mut self, run: u64, to: &mut Delivered) {
         for point in self.points.drain(..) {
             let fields: Fields =
                 point.fields.iter().map(|(n, v)| (n.to_string(), v.to_bits())).collect();
             let key =
                 (point.measurement.to_string(), point.labels.to_string(), point.time.as_millis());
+            let writer = to.writers.entry(key.clone()).or_default();
             let values = to.points.entry(key).or_default();
-            if values.last() != Some(&fields) {
+            if run < *writer {
+                values.insert(0, fields);
+            } else if values.last() != Some(&fields) {
                 values.push(fields);
             }
+            *writer = run.max(*writer);
         }
         for transition in self.transitions.drain(..) {
             to.transitions.entry(transition.id()).or_default().insert(transition);
         }
         for line in self.logs.drain(..) {
             let origin = (line.partition, line.offset, line.index.to_string());
-            to.logs.entry(origin).or_default().insert(format!("{line:?}"));
+            to.logs.entry(origin).or_default().insert(line.message.to_string());
         }
         for letter in self.letters.drain(..) {
             let origin = (letter.partition, letter.offset, letter.reason.as_str().to_owned());
-            to.letters.entry(origin).or_default().insert(format!("{letter:?}"));
+            let DeadLetter { detail, value, event_time, .. } = letter;
+            let content = format!("{detail} {value:?} {event_time:?}");
+            to.letters.entry(origin).or_default().insert(content);
         }
     }
 }
@@ -70,6 +93,8 @@ pub struct Sink {
     pending: Mutex<Pending>,
     active: Mutex<BTreeSet<(Incident, Labels)>>,
     dead: AtomicBool,
+    /// Rises from run to run.
+    run: u64,
     /// Every so many calls what waits is delivered, 0 for never before it must be.
     eager: u64,
     calls: AtomicU64,
@@ -78,8 +103,9 @@ pub struct Sink {
 }
 
 impl Sink {
-    pub fn new(far: &Arc<Mutex<Delivered>>, eager: u64) -> Self {
+    pub fn new(far: &Arc<Mutex<Delivered>>, run: u64, eager: u64) -> Self {
         Sink {
+            run,
             far: Arc::clone(far),
             pending: Mutex::default(),
             active: Mutex::default(),
@@ -99,7 +125,7 @@ impl Sink {
         let mut pending = self.pending.lock().unwrap();
         let mut far = self.far.lock().unwrap();
         if !self.dead.load(Ordering::SeqCst) {
-            pending.deliver(&mut far);
+            pending.deliver(self.run, &mut far);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ use super::sink::{Delivered, Sink};
 use super::store::{Fault, Gate};
 
 /// Nothing in these tests may take longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 
 struct MemorySources {
     log: MemoryLog,
@@ -92,6 +92,7 @@ pub struct World {
     pub log: MemoryLog,
     pub store: MemoryStore,
     pub far: Arc<Mutex<Delivered>>,
+    runs: AtomicU64,
 }
 
 impl World {
@@ -100,13 +101,15 @@ impl World {
             log: MemoryLog::new(partitions.into_iter().map(|p| (p, Vec::new())).collect()),
             store: MemoryStore::default(),
             far: Arc::default(),
+            runs: AtomicU64::new(0),
         }
     }
 
     pub fn begin(&self, spec: impl FnOnce(Clock) -> PipelineSpec, with: &Begin) -> Live {
         let clock = Clock::manual(with.now);
         let spec = spec(clock.clone());
-        let sink = Arc::new(Sink::new(&self.far, with.eager));
+        let sink =
+            Arc::new(Sink::new(&self.far, self.runs.fetch_add(1, Ordering::Relaxed), with.eager));
         let dying = Arc::clone(&sink);
         let gate = Gate::new(&self.store, with.fault, move || dying.kill());
         let durability = StoreDurability {

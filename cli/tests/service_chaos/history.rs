@@ -96,7 +96,7 @@ pub struct Recorder {
 }
 
 /// How often channels are looked at: arrivals are known that exactly.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 
 impl Recorder {
     pub fn start(channels: Arc<Channels>) -> Self {

@@ -142,7 +142,10 @@ impl Run {
         }
         if let Some(state) = &self.state {
             match self.launcher.verify() {
-                Ok(said) => stage.say(&format!("{}: {} {said}", self.label, contents(state))),
+                Ok(said) => {
+                    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+                    stage.say(&format!("{}: {} verify: {said}", self.label, contents(state)));
+                }
                 Err(said) => faults.push(format!("the state that is left is faulty: {said}")),
             }
         }

@@ -17,7 +17,7 @@ use super::IngestConfig;
 use super::board::{Board, Report};
 use super::director::{CheckpointPace, Director, Heard, Orders};
 use super::journal::{Facts, Journal};
-use crate::checkpoint::{Cut, Keeper, ObjectRef, Recovery};
+use crate::checkpoint::{CheckpointError, Cut, Keeper, ObjectRef, Recovery};
 use crate::operator::StopFlag;
 use crate::record::PartitionId;
 use crate::time::{EventTime, Pace};
@@ -264,7 +264,7 @@ impl ControlPlane {
         }
         self.shared.hold.set(hold);
         if let Some(patience) = &mut self.stopping
-            && (!director.is_cutting() || patience.is_due())
+            && (!director.is_cutting(self.shared.capability.get()) || patience.is_due())
         {
             messages.push(Control::Stop);
             self.director = None;
@@ -287,6 +287,11 @@ impl ControlPlane {
     /// Asks the director to stop every worker; a checkpoint in progress is waited for, for a few seconds.
     pub fn request_stop(&self) {
         self.send(Control::StopWanted);
+    }
+
+    /// On worker 0, why nothing can be decided any more: the run is to end.
+    pub fn failure(&self) -> Option<Arc<CheckpointError>> {
+        self.director.as_ref()?.failure()
     }
 
     /// A checkpoint that has become complete, once.

@@ -12,7 +12,7 @@ use super::IngestConfig;
 use super::board::Board;
 use super::control::Control;
 use super::journal::{Decision, Journal};
-use crate::checkpoint::{Cut, Keeper, ObjectRef};
+use crate::checkpoint::{CheckpointError, Cut, Keeper, ObjectRef};
 use crate::record::PartitionId;
 use crate::time::{EventTime, Pace, PaneSize};
 
@@ -75,9 +75,8 @@ impl Director {
         keeper: Option<(std::sync::Arc<Keeper>, CheckpointPace)>,
     ) -> Self {
         let cuts = keeper.map(|(keeper, CheckpointPace { every, grid })| {
-            let mut pace = Pace::new(every);
-            // The first one comes when something has been read.
-            pace.is_due();
+            // The first one comes as soon as time has begun: a run that does not live long gets on all the same.
+            let pace = Pace::new(every);
             Cuts { pace, grid, keeper, sequence: 0, in_flight: None }
         });
         Director {
@@ -182,10 +181,18 @@ impl Director {
         in_flight.filter(|in_flight| in_flight.cut.sequence == sequence)
     }
 
-    /// Whether a checkpoint is on its way, and can arrive.
-    pub(super) fn is_cutting(&self) -> bool {
-        let in_flight = |cuts: &Cuts| cuts.in_flight.is_some() && cuts.keeper.failure().is_none();
-        self.cuts.as_ref().is_some_and(in_flight)
+    /// Why nothing can be decided any more.
+    pub(super) fn failure(&self) -> Option<std::sync::Arc<CheckpointError>> {
+        self.journal.failure()
+    }
+
+    /// Whether a checkpoint is on its way and will arrive soon: this worker's capability has come to its cut.
+    pub(super) fn is_cutting(&self, capability: EventTime) -> bool {
+        let is_reached = |in_flight: &InFlight| capability >= in_flight.cut.at;
+        let arrives = |cuts: &Cuts| {
+            cuts.in_flight.as_ref().is_some_and(is_reached) && cuts.keeper.failure().is_none()
+        };
+        self.journal.failure().is_none() && self.cuts.as_ref().is_some_and(arrives)
     }
 }
 

@@ -1,9 +1,11 @@
 //! The journal in a state store.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use super::journal::{Decision, Facts, Journal};
 use crate::checkpoint::frame::{Kind, frame, unframe};
@@ -26,41 +28,65 @@ fn mark_of(name: &str) -> Option<u64> {
     Some((run.parse::<u64>().ok()? << 32) | number.parse::<u64>().ok()?)
 }
 
+/// One object. Partitions are known by the indexes of their topics, which another run may number otherwise.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    /// Names of the topics by index.
+    topics: Vec<String>,
+    decisions: Vec<Decision>,
+}
+
 /// Writes decisions as numbered objects, `journal/RUN-NUMBER`, on a thread of its own: those that wait are
 /// written together.
 pub struct StoreJournal {
     batches: Sender<Vec<Decision>>,
     durable: Receiver<(usize, u64)>,
     mark: u64,
+    failure: Arc<OnceLock<Arc<CheckpointError>>>,
 }
 
 impl StoreJournal {
-    /// Starts the journal of run [`Fence::run`].
-    pub fn start(store: Arc<dyn StateStore>, fence: Fence) -> Self {
+    /// Starts the journal of run [`Fence::run`], for topics in the order of their indexes.
+    pub fn start(store: Arc<dyn StateStore>, fence: Fence, topics: Vec<String>) -> Self {
         let ((batches, waiting), (done, durable)) = (channel(), channel());
         let mark = fence.run() << 32;
+        let failure = Arc::new(OnceLock::new());
+        let failed = Arc::clone(&failure);
         let thread = std::thread::Builder::new().name("journal".to_owned());
-        if let Err(error) = thread.spawn(move || write_all(&*store, &fence, &waiting, &done)) {
+        let started = thread.spawn(move || {
+            if let Err(error) = write_all(&*store, &fence, &topics, &waiting, &done) {
+                tracing::error!(%error, "the journal has ended");
+                // Set once, here.
+                let _ = failed.set(Arc::new(error));
+            }
+        });
+        if let Err(error) = started {
             // Without it no decision ever takes effect: time stands still, which the metrics show.
             tracing::error!(%error, "could not start the journal");
         }
-        StoreJournal { batches, durable, mark }
+        StoreJournal { batches, durable, mark, failure }
     }
 
-    /// All decisions written after `mark`, by any run.
+    /// All decisions written after `mark`, by any run, about topics that `topic` knows the index of.
     ///
     /// # Errors
     /// [`CheckpointError`].
-    pub fn load(store: &dyn StateStore, mark: u64) -> Result<Facts, CheckpointError> {
+    pub fn load(
+        store: &dyn StateStore,
+        mark: u64,
+        topic: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Facts, CheckpointError> {
         let mut facts = Facts::default();
         for object in store.list("journal/")? {
             if mark_of(&object.name).is_none_or(|number| number <= mark) {
                 continue;
             }
             let bytes = store.read(&object.name)?;
-            let decisions: Vec<Decision> = unframe(Kind::Journal, &bytes)
-                .map_err(|reason| CheckpointError::Journal { name: object.name, reason })?;
-            decisions.into_iter().for_each(|decision| facts.learn(decision));
+            let Entry { topics, decisions } = unframe(Kind::Journal, &bytes)
+                .map_err(|reason| CheckpointError::Object { name: object.name, reason })?;
+            let mut written = Facts::default();
+            decisions.into_iter().for_each(|decision| written.learn(decision));
+            facts.merge(&written.renumbered(|index| topic(topics.get(index as usize)?)));
         }
         Ok(facts)
     }
@@ -72,9 +98,10 @@ impl StoreJournal {
     pub fn write_first(
         store: &dyn StateStore,
         fence: &Fence,
-        decisions: &[Decision],
+        topics: Vec<String>,
+        decisions: Vec<Decision>,
     ) -> Result<(), StoreError> {
-        store.create(&name(fence.run() << 32), &frame(Kind::Journal, &decisions))
+        store.create(&name(fence.run() << 32), &frame(Kind::Journal, &Entry { topics, decisions }))
     }
 }
 
@@ -96,26 +123,28 @@ impl Journal for StoreJournal {
     fn mark(&self) -> u64 {
         self.mark
     }
+
+    fn failure(&self) -> Option<Arc<CheckpointError>> {
+        self.failure.get().cloned()
+    }
 }
 
 fn write_all(
     store: &dyn StateStore,
     fence: &Fence,
+    topics: &[String],
     waiting: &Receiver<Vec<Decision>>,
     done: &Sender<(usize, u64)>,
-) {
+) -> Result<(), CheckpointError> {
     let mut mark = fence.run() << 32;
     while let Ok(first) = waiting.recv() {
         let batches: VecDeque<_> = std::iter::once(first).chain(waiting.try_iter()).collect();
         let count = batches.len();
-        let decisions: Vec<_> = batches.into_iter().flatten().collect();
+        let decisions = batches.into_iter().flatten().collect();
         mark += 1;
-        if let Err(error) = write(store, fence, mark, &decisions) {
-            tracing::error!(%error, "the journal has ended: time stands still");
-            return;
-        }
+        write(store, fence, mark, &Entry { topics: topics.to_vec(), decisions })?;
         if done.send((count, mark)).is_err() {
-            return;
+            return Ok(());
         }
         if mark.is_multiple_of(PRUNE_EVERY)
             && let Err(error) = prune(store)
@@ -123,6 +152,7 @@ fn write_all(
             tracing::warn!(%error, "could not delete old objects of the journal");
         }
     }
+    Ok(())
 }
 
 /// Writes one object, for as long as it takes.
@@ -130,28 +160,37 @@ fn write(
     store: &dyn StateStore,
     fence: &Fence,
     mark: u64,
-    decisions: &[Decision],
+    entry: &Entry,
 ) -> Result<(), CheckpointError> {
-    let content = frame(Kind::Journal, &decisions);
+    let content = frame(Kind::Journal, entry);
     let mut wait = Duration::from_millis(50);
     loop {
-        fence.check()?;
-        match store.create(&name(mark), &content) {
-            Ok(()) => return Ok(()),
-            // An attempt that seemed to fail had succeeded.
-            Err(StoreError::Exists { .. })
-                if store.read(&name(mark)).is_ok_and(|found| found == content) =>
-            {
-                return Ok(());
+        let error = match write_once(store, fence, &name(mark), &content) {
+            Err(CheckpointError::Store(error)) if !matches!(error, StoreError::Exists { .. }) => {
+                error
             }
-            Err(error @ StoreError::Exists { .. }) => return Err(error.into()),
-            Err(error) => {
-                tracing::warn!(%error, ?wait, "could not write the journal, trying again");
-                std::thread::sleep(wait);
-                wait = (wait * 2).min(RETRY_MAX);
-            }
-        }
+            written => return written,
+        };
+        tracing::warn!(%error, ?wait, "could not write the journal, trying again");
+        std::thread::sleep(wait);
+        wait = (wait * 2).min(RETRY_MAX);
     }
+}
+
+fn write_once(
+    store: &dyn StateStore,
+    fence: &Fence,
+    name: &str,
+    content: &[u8],
+) -> Result<(), CheckpointError> {
+    fence.check()?;
+    match store.create(name, content) {
+        // An attempt that seemed to fail had succeeded.
+        Err(StoreError::Exists { .. }) if store.read(name).is_ok_and(|found| found == content) => {}
+        created => created?,
+    }
+    // A run that has begun since the first look may not have found what was written after its claim.
+    fence.check()
 }
 
 fn prune(store: &dyn StateStore) -> Result<(), StoreError> {
@@ -174,7 +213,7 @@ mod tests {
         let shared: Arc<dyn StateStore> = Arc::new(store.clone());
         let info = RunInfo { started_at: EventTime::MIN, pid: 1, workers: 1 };
         let fence = Fence::claim(Arc::clone(&shared), &info).unwrap();
-        let mut journal = StoreJournal::start(Arc::clone(&shared), fence);
+        let mut journal = StoreJournal::start(Arc::clone(&shared), fence, vec!["t".to_owned()]);
         let partition = PartitionId { topic: 0, partition: 3 };
         let floor = |from| Decision::Floor { partition, from, floor: EventTime::from_millis(7) };
         (0..5).for_each(|from| journal.append(vec![floor(from)]));
@@ -183,12 +222,18 @@ mod tests {
             durable += journal.take_durable();
             std::thread::yield_now();
         }
-        let all = StoreJournal::load(&store, 0).unwrap();
+        let load = |mark| StoreJournal::load(&store, mark, |topic| (topic == "t").then_some(0));
+        let all = load(0).unwrap();
         assert_eq!(all.decisions().collect::<Vec<_>>(), (0..5).map(floor).collect::<Vec<_>>());
-        assert_eq!(StoreJournal::load(&store, journal.mark()).unwrap(), Facts::default());
+        assert_eq!(load(journal.mark()).unwrap(), Facts::default());
+        let moved = StoreJournal::load(&store, 0, |_| Some(7)).unwrap();
+        assert_eq!(moved, all.renumbered(|_| Some(7)), "topics are known by name");
         let _newer = Fence::claim(shared, &info).unwrap();
         journal.append(vec![floor(9)]);
         assert!(journal.durable.recv().is_err(), "a fenced run decides nothing");
-        assert_eq!(StoreJournal::load(&store, 0).unwrap(), all);
+        assert_eq!(load(0).unwrap(), all);
+        assert!(
+            journal.failure().is_some_and(|error| matches!(*error, CheckpointError::Fenced { .. }))
+        );
     }
 }

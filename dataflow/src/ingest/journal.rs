@@ -5,9 +5,11 @@
 //! same fate at its second reading as at its first.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::checkpoint::CheckpointError;
 use crate::record::PartitionId;
 use crate::time::EventTime;
 
@@ -171,6 +173,11 @@ pub trait Journal {
     /// The number of the last batch that [`Journal::take_durable`] has counted: what a checkpoint need not read
     /// again.
     fn mark(&self) -> u64;
+
+    /// Why nothing will ever become durable any more.
+    fn failure(&self) -> Option<Arc<CheckpointError>> {
+        None
+    }
 }
 
 /// A journal for dataflows that need not survive: everything counts as durable at once.

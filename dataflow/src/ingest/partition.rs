@@ -34,6 +34,8 @@ pub(super) struct Partition {
     pub(super) held: Option<HeldBatch>,
     /// Whether the records held wait for the director's note that some are refused.
     pub(super) refusal_asked: bool,
+    /// The first offset that time has gone on without: it was lifted when that was the next one.
+    lift_at: Option<i64>,
     /// Floors of records not admitted yet, from which offset on.
     floors: VecDeque<(i64, EventTime)>,
     /// A bound that holds from an offset on: the configuration has changed since what comes before was read.
@@ -68,6 +70,7 @@ impl Partition {
             bookmarks: Bookmarks::new(grid),
             held: None,
             refusal_asked: false,
+            lift_at: None,
             floors: VecDeque::new(),
             next_bound: None,
             next: None,
@@ -81,11 +84,18 @@ impl Partition {
         }
     }
 
-    /// Goes on from `point`. A partition that was lifted is still lifted, unless `facts` know that it
-    /// returned: then it holds time, so that its records are not late at their second reading.
+    /// Begins without a state. What an earlier run has decided and had no time to put into a checkpoint holds.
+    pub(super) fn begin(&mut self, facts: &Facts) {
+        self.floors = facts.floors(self.id, 0).into();
+    }
+
+    /// Goes on from `point`, of a state cut at `cut`. A partition that was lifted is lifted again at the first
+    /// record it had not read, unless `facts` know of a floor after the cut for that record: then it holds time,
+    /// so that its records are not late at their second reading.
     pub(super) fn resume(
         &mut self,
         point: &ResumePoint,
+        cut: EventTime,
         out_of_orderness: Duration,
         facts: &Facts,
     ) {
@@ -95,21 +105,40 @@ impl Partition {
         self.next_bound = point.next.map(|next| (next, out_of_orderness));
         self.next = point.offset;
         self.last = point.before;
-        self.floors = facts.floors(self.id, point.offset.unwrap_or(0)).into();
-        match self.floors.front().copied() {
-            Some((_, floor)) if point.lifted => self.clock.raise_floor(floor),
-            None if point.lifted => self.phase = Phase::Lifted,
-            _ => {}
-        }
+        self.go_on(point.lifted.then_some(point.next.unwrap_or(0)), cut, facts);
     }
 
     /// Goes on with a partition that was found after the cut: as [`Partition::resume`] does with a lifted one.
-    pub(super) fn resume_found(&mut self, facts: &Facts) {
-        self.floors = facts.floors(self.id, 0).into();
-        match self.floors.front().copied() {
-            Some((_, floor)) => self.clock.raise_floor(floor),
-            None => self.phase = Phase::Lifted,
+    pub(super) fn resume_found(&mut self, cut: EventTime, facts: &Facts) {
+        self.go_on(Some(0), cut, facts);
+    }
+
+    fn go_on(&mut self, lifted_at: Option<i64>, cut: EventTime, facts: &Facts) {
+        let offset = self.next.unwrap_or(0);
+        self.floors = facts.floors(self.id, offset).into();
+        self.lift_at = lifted_at.filter(|at| {
+            // A floor from before the cut is of an earlier return, or of an advance that time went beyond.
+            !self.floors.iter().any(|(from, floor)| from >= at && *floor >= cut)
+        });
+        while let Some((_, floor)) = self.floors.pop_front_if(|(from, _)| *from <= offset) {
+            self.clock.raise_floor(floor);
         }
+        self.reach(Some(offset));
+    }
+
+    /// The partition takes no part any more once it stands where time has gone on without it.
+    pub(super) fn reach(&mut self, position: Option<i64>) {
+        let next = self.next(position);
+        if self.phase == Phase::Live && self.lift_at.is_some_and(|at| next.unwrap_or(0) >= at) {
+            self.lift_at = None;
+            self.phase = Phase::Lifted;
+            self.generation = self.generation.wrapping_add(1);
+        }
+    }
+
+    /// Whether time has gone on without the record at `offset`.
+    pub(super) fn is_left_behind(&self, offset: i64) -> bool {
+        self.lift_at.is_some_and(|at| offset >= at)
     }
 
     /// A partition found while others are read already: its first record asks for a floor.
@@ -161,6 +190,7 @@ impl Partition {
     pub(super) fn return_at(&mut self, generation: u32, floor: EventTime) {
         if matches!(self.phase, Phase::Returning(_)) && self.generation == generation {
             self.clock.raise_floor(floor);
+            self.lift_at = None;
             self.phase = Phase::Live;
             self.generation = self.generation.wrapping_add(1);
         }
@@ -233,17 +263,16 @@ impl Partition {
             Some(mark) => (Some(mark.offset), mark.clock, mark.before),
             None => (self.next(position), self.clock.parts(), self.last),
         };
-        let lifted = matches!(self.phase, Phase::Lifted | Phase::Returning(_))
-            && self.bookmarks.at(cut).is_none();
+        let is_out = matches!(self.phase, Phase::Lifted | Phase::Returning(_));
         ResumePoint {
             partition: self.id,
             offset,
             watermark,
             floor,
             before,
-            lifted,
-            // A change that has not come into force yet must not come into force earlier.
-            next: self.next_bound.map(|(from, _)| from).max(self.next(position)),
+            lifted: is_out || self.lift_at.is_some(),
+            // What holds for unread records and has not come into force yet must not do so earlier.
+            next: self.next_bound.map(|(from, _)| from).max(self.lift_at).max(self.next(position)),
             out_of_orderness: self.clock.bound(),
         }
     }

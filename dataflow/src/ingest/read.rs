@@ -49,9 +49,15 @@ impl Source {
                 Read::Held => 0,
             };
         }
+        let position = reader.position(partition.id);
+        partition.reach(position);
         let is_live = partition.is_live();
         let mut budget = if is_live { budget } else { budget.min(RETURNING_RECORDS) };
-        let position = reader.position(partition.id);
+        // A batch lies before the record that time has gone on without, or begins with it.
+        let last = position.unwrap_or(0).saturating_add(budget as i64);
+        if is_live && partition.is_left_behind(last) {
+            budget = 1;
+        }
         // Records that may have ended an earlier process are read one at a time.
         if let Some(first) = position
             && ingest.crumb.singly(partition.id, first, first.saturating_add(budget as i64))
@@ -61,7 +67,8 @@ impl Source {
         let Some(budget) = NonZeroUsize::new(budget) else { return 0 };
         let (mut read, mut arrived) = (0, None);
         let polled = reader.poll(partition.id, budget, &mut |batch| {
-            if !is_live {
+            let is_behind = |record: &Record<'_>| partition.is_left_behind(record.offset);
+            if !is_live || batch.records.first().is_some_and(is_behind) {
                 arrived = Some(HeldBatch::copy(&batch));
             } else if let Read::Admitted(records) =
                 take(ingest, partition, ledger, &batch, now, held, out)

@@ -23,7 +23,7 @@ pub struct ResumePoint {
     pub floor: EventTime,
     /// Offset and hash of the record before, to recognise a topic that was made anew.
     pub before: Option<(i64, u64)>,
-    /// Whether it was lifted: its next record asks for a floor first.
+    /// Whether it was lifted: the record at `next` asks for a floor first.
     pub lifted: bool,
     /// The first offset that had not been read when the point was put.
     pub next: Option<i64>,

@@ -158,10 +158,14 @@ impl Source {
         let partition = |id: &PartitionId| {
             let mut partition = Partition::new(*id, config.out_of_orderness, config.grid, now);
             match ingest.state.points.get(id) {
-                Some(point) => partition.resume(point, config.out_of_orderness, &facts),
+                Some(point) => {
+                    partition.resume(point, resumed_at, config.out_of_orderness, &facts);
+                }
                 // It was found after the cut, while others were read already.
-                None if resumed_at > EventTime::MIN => partition.resume_found(&facts),
-                None => {}
+                None if resumed_at > EventTime::MIN => {
+                    partition.resume_found(resumed_at, &facts);
+                }
+                None => partition.begin(&facts),
             }
             partition
         };

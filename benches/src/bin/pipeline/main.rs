@@ -43,7 +43,9 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     let broker =
         Broker::start().context("could not start Kafka: run `cargo xtask services fetch`")?;
-    broker.create_topic(fleet::TOPIC, args.partitions)?;
+    // The fleet's time is long ago: by it, the broker would delete everything within a minute.
+    let kept = [("retention.ms", "-1")];
+    broker.create_topic_with(fleet::TOPIC, args.partitions, &kept)?;
     let fleet = fleet::Fleet { hosts: args.hosts, messages: args.messages };
     fleet.write(&broker.bootstrap()).context("could not write the messages")?;
     let floor = runs::floor(&broker.bootstrap(), args.messages)?;

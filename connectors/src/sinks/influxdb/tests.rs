@@ -14,9 +14,7 @@ use tokio::runtime::Handle;
 
 use super::line_protocol::encode;
 use super::*;
-use crate::delivery::{
-    Closed, Delivery, DeliveryConfig, DeliveryState, SinkHandle, default_spill,
-};
+use crate::delivery::{Closed, Delivery, DeliveryConfig, DeliveryState, SinkHandle, default_spill};
 use crate::sinks::sample::{Breakable, until};
 
 /// A parsed line: measurement, tags, fields, milliseconds.
