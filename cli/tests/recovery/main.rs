@@ -49,18 +49,33 @@ fn verdict(seed: u64, outcome: Result<(), String>) -> Result<(), TestCaseError> 
 }
 
 proptest! {
-    #![proptest_config(config(40))]
+    #![proptest_config(config(12))]
 
     #[test]
     fn crashes_leave_what_an_undisturbed_run_leaves(seed in any::<u64>()) {
         let seed = seed_of(seed);
         verdict(seed, exact(&mut Rng::with_seed(seed)))?;
     }
+}
+
+proptest! {
+    #![proptest_config(config(8))]
 
     #[test]
     fn log_and_journal_decide_everything(seed in any::<u64>()) {
         let seed = seed_of(seed);
         verdict(seed, replayed(&mut Rng::with_seed(seed)))?;
+    }
+}
+
+/// Seeds that have found something.
+#[test]
+fn known_seeds() {
+    for seed in [141, 149, 207] {
+        verdict(seed, exact(&mut Rng::with_seed(seed))).unwrap();
+    }
+    for seed in [5, 7, 12] {
+        verdict(seed, replayed(&mut Rng::with_seed(seed))).unwrap();
     }
 }
 
@@ -114,8 +129,8 @@ fn replayed(rng: &mut Rng) -> Result<(), String> {
     };
     let plan = Plan::new(nature, rng);
     let (disturbed, world) = Disturbed::in_the_present(&plan, rng).run()?;
-    let replay = World::new([]);
-    let replay = World { log: world.log.clone(), ..replay };
+    let mut replay = World::new([]);
+    replay.log = world.log.clone();
     for folder in ["journal/", "runs/"] {
         for object in world.store.list(folder).unwrap() {
             let content = world.store.read(&object.name).unwrap();
@@ -131,8 +146,5 @@ fn replayed(rng: &mut Rng) -> Result<(), String> {
     let straight = replay.begin(spec, &begin);
     let straight = straight.finish(plan.arrivals.len() as u64, plan.end());
     let straight = straight.map_err(|e| format!("replay: {e}"))?;
-    if std::env::var("STRICT").is_ok() {
-        compare::same(&straight, &disturbed, plan.end())?;
-    }
     compare::same_in_the_end(&straight, &disturbed, plan.end())
 }

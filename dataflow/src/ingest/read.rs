@@ -58,10 +58,14 @@ impl Source {
         if is_live && partition.is_left_behind(last) {
             budget = 1;
         }
-        // Records that may have ended an earlier process are read one at a time.
-        if let Some(first) = position
-            && ingest.crumb.singly(partition.id, first, first.saturating_add(budget as i64))
-        {
+        // Records that may have ended an earlier process are read one at a time; before the first record of a
+        // partition nobody knows which come.
+        let span = i64::try_from(budget).unwrap_or(i64::MAX);
+        let (first, last) = match position {
+            Some(first) => (first, first.saturating_add(span)),
+            None => (0, i64::MAX),
+        };
+        if ingest.crumb.singly(partition.id, first, last) {
             budget = 1;
         }
         let Some(budget) = NonZeroUsize::new(budget) else { return 0 };
