@@ -146,5 +146,5 @@ fn replayed(rng: &mut Rng) -> Result<(), String> {
     let straight = replay.begin(spec, &begin);
     let straight = straight.finish(plan.arrivals.len() as u64, plan.end());
     let straight = straight.map_err(|e| format!("replay: {e}"))?;
-    compare::same_in_the_end(&straight, &disturbed, plan.end())
+    compare::same(&straight, &disturbed, plan.end())
 }

@@ -292,8 +292,13 @@ impl Work {
             topics: self.config.topics.clone(),
             parts,
         };
-        self.fence.check()?;
+        self.may_write()?;
         self.create(&manifest.name(), &manifest.encode())?;
+        if let Err(fenced) = self.may_write() {
+            // Whoever has taken over may have deleted what this names already.
+            self.store.delete(&manifest.name())?;
+            return Err(fenced);
+        }
         let mut shared = lock(&self.shared);
         note_committed(&mut shared.stats, cut, self.config.clock.now());
         shared.committed = Some(cut);
@@ -323,7 +328,23 @@ impl Work {
             tracing::warn!(object = name, %error, ?wait, "could not write checkpoint, trying again");
             std::thread::sleep(wait);
             wait = (wait * 2).min(RETRY_MAX);
-            self.fence.check()?;
+            self.may_write()?;
+        }
+    }
+
+    /// Whether no newer run has taken over; while the store does not say, it is asked again.
+    fn may_write(&self) -> Result<(), CheckpointError> {
+        let mut wait = Duration::from_millis(100);
+        loop {
+            match self.fence.check() {
+                Err(CheckpointError::Store(error)) => {
+                    lock(&self.shared).stats.retries += 1;
+                    tracing::warn!(%error, ?wait, "could not look for newer runs, trying again");
+                    std::thread::sleep(wait);
+                    wait = (wait * 2).min(RETRY_MAX);
+                }
+                checked => return checked,
+            }
         }
     }
 }

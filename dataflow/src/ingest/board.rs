@@ -98,12 +98,10 @@ impl Board {
             .unwrap_or(self.advanced)
     }
 
-    /// Partitions that ask to be lifted, with their generation.
-    pub fn to_lift(&self) -> Vec<(PartitionId, u32)> {
-        let silent = self.partitions.iter().filter(|(_, view)| !view.is_lifted());
-        silent
-            .filter_map(|(p, view)| view.report.filter(|r| r.silent).map(|r| (*p, r.generation)))
-            .collect()
+    /// Reports of the partitions that ask to be lifted.
+    pub fn to_lift(&self) -> Vec<Report> {
+        let silent = self.partitions.values().filter(|view| !view.is_lifted());
+        silent.filter_map(|view| view.report.filter(|report| report.silent)).collect()
     }
 
     /// Partitions that wait for their floor.
@@ -148,7 +146,7 @@ mod tests {
         let mut board = Board::new([P, Q]);
         board.report(report(P, 1, 50, true));
         board.report(report(Q, 0, 70, false));
-        assert_eq!(board.to_lift(), [(P, 1)]);
+        assert_eq!(board.to_lift(), [report(P, 1, 50, true)]);
         board.report(report(P, 2, 60, false));
         board.lift(P, 1);
         assert_eq!(board.least(), EventTime::from_millis(60), "returned, so not lifted");

@@ -16,7 +16,7 @@ use timely::worker::Worker;
 use super::IngestConfig;
 use super::board::{Board, Report};
 use super::director::{CheckpointPace, Director, Heard, Orders};
-use super::journal::{Facts, Journal};
+use super::journal::{Decision, Facts, Journal};
 use crate::checkpoint::{CheckpointError, Cut, Keeper, ObjectRef, Recovery};
 use crate::operator::StopFlag;
 use crate::record::PartitionId;
@@ -33,6 +33,8 @@ pub enum Control {
         partition: PartitionId,
         /// The spell of silence this decision is about.
         generation: u32,
+        /// The first offset it holds for.
+        from: i64,
     },
     /// The director advances time with the clock, since every partition is lifted.
     Advance {
@@ -167,6 +169,7 @@ impl ControlPlane {
         facts: Facts,
         direction: Direction,
     ) -> Self {
+        let reached = facts.reached();
         let shared = Shared {
             board: Rc::new(RefCell::new(Board::new(partitions.iter().copied()))),
             outgoing: Rc::default(),
@@ -203,7 +206,8 @@ impl ControlPlane {
         });
         let Direction { journal, processes, checkpoints } = direction;
         let director = directs.then(|| {
-            Director::new(config.clone(), journal, (worker.peers(), processes), checkpoints)
+            let size = (worker.peers(), processes);
+            Director::new(config.clone(), journal, size, reached, checkpoints)
         });
         ControlPlane {
             input: Some(input),
@@ -256,13 +260,18 @@ impl ControlPlane {
             Some(_) => EventTime::MIN,
             None => self.shared.capability.get(),
         };
-        let Orders { mut messages, hold } =
+        let Orders { mut messages, hold, reached } =
             director.decide(&self.shared.board.borrow(), capability);
         // The director hears itself at once, so that it does not decide the same thing twice.
         for message in &messages {
             self.shared.board.borrow_mut().hear(message);
         }
-        self.shared.hold.set(hold);
+        if self.shared.hold.replace(hold) != hold {
+            self.shared.facts.borrow_mut().learn(Decision::Reached { to: reached });
+            if let Some(activator) = self.shared.wake.borrow().as_ref() {
+                activator.activate();
+            }
+        }
         if let Some(patience) = &mut self.stopping
             && (!director.is_cutting(self.shared.capability.get()) || patience.is_due())
         {
@@ -310,7 +319,7 @@ impl Board {
     fn hear(&mut self, message: &Control) {
         match message {
             Control::Report(report) => self.report(*report),
-            Control::Lift { partition, generation } => self.lift(*partition, *generation),
+            Control::Lift { partition, generation, .. } => self.lift(*partition, *generation),
             Control::Advance { to } => self.advance(*to),
             Control::Discovered { partition } => self.discovered(*partition),
             _ => {}

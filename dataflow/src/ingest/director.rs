@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::IngestConfig;
-use super::board::Board;
+use super::board::{Board, Report};
 use super::control::Control;
 use super::journal::{Decision, Journal};
 use crate::checkpoint::{CheckpointError, Cut, Keeper, ObjectRef};
@@ -18,6 +18,9 @@ use crate::time::{EventTime, Pace, PaneSize};
 
 /// How often the director advances time while nothing arrives.
 const ADVANCE_EVERY: Duration = Duration::from_millis(500);
+
+/// The largest step that time may go ahead of the journal.
+const STEP_MAX: Duration = Duration::from_secs(600);
 
 /// When to take checkpoints.
 #[derive(Clone, Debug)]
@@ -50,17 +53,24 @@ pub(super) struct Orders {
     pub(super) messages: Vec<Control>,
     /// This worker's capability must not pass this.
     pub(super) hold: Option<EventTime>,
+    /// How far time may go, durable.
+    pub(super) reached: EventTime,
 }
 
 pub(super) struct Director {
     config: IngestConfig,
     journal: Box<dyn Journal>,
-    /// What to tell once the next batches of decisions are durable.
-    undone: VecDeque<Control>,
+    /// What to tell, and how far time may go, once the next batches of decisions are durable.
+    undone: VecDeque<(Option<Control>, EventTime)>,
+    /// How far time may go, durable, and asked for.
+    bound: EventTime,
+    bound_asked: EventTime,
     last_advance: EventTime,
     /// How far time was advanced with the clock, durable or not.
     advanced: EventTime,
-    /// The spell of each partition that a floor has been decided for.
+    /// What an earlier run may have told of: a partition that returns must not come before.
+    reached_before: EventTime,
+    /// The spell of each partition that a floor or a lift has been decided for.
     answered: BTreeMap<PartitionId, u32>,
     cuts: Option<Cuts>,
     peers: usize,
@@ -72,6 +82,7 @@ impl Director {
         config: IngestConfig,
         journal: Box<dyn Journal>,
         (peers, processes): (usize, usize),
+        reached: EventTime,
         keeper: Option<(std::sync::Arc<Keeper>, CheckpointPace)>,
     ) -> Self {
         let cuts = keeper.map(|(keeper, CheckpointPace { every, grid })| {
@@ -83,8 +94,11 @@ impl Director {
             config,
             journal,
             undone: VecDeque::new(),
+            bound: reached,
+            bound_asked: reached,
             last_advance: EventTime::MIN,
             advanced: EventTime::MIN,
+            reached_before: reached,
             answered: BTreeMap::new(),
             cuts,
             peers,
@@ -94,42 +108,78 @@ impl Director {
 
     fn record(&mut self, decisions: Vec<Decision>, then: Control) {
         self.journal.append(decisions);
-        self.undone.push_back(then);
+        self.undone.push_back((Some(then), EventTime::MIN));
     }
 
     /// Looks at the board, and decides.
     pub(super) fn decide(&mut self, board: &Board, capability: EventTime) -> Orders {
         let mut orders = Orders::default();
-        let lifts = board.to_lift().into_iter();
-        orders
-            .messages
-            .extend(lifts.map(|(partition, generation)| Control::Lift { partition, generation }));
         let mut waits = false;
+        for report in board.to_lift() {
+            waits = true;
+            if self.is_new(&report) {
+                let (partition, generation) = (report.partition, report.generation);
+                let from = report.next;
+                let then = Control::Lift { partition, generation, from };
+                self.record(vec![Decision::Lifted { partition, from }], then);
+            }
+        }
         for report in board.returning() {
             waits = true;
-            if self.answered.insert(report.partition, report.generation) == Some(report.generation)
-            {
-                continue;
+            if self.is_new(&report) {
+                // Neither before what its worker may have sent, nor before what time was advanced to.
+                let advanced = self.advanced.max(self.reached_before);
+                let floor = report.watermark.unwrap_or_default().max(advanced);
+                let (partition, generation) = (report.partition, report.generation);
+                let from = report.next;
+                let decisions = vec![
+                    Decision::Floor { partition, from, floor },
+                    Decision::Returned { partition, from },
+                ];
+                self.record(decisions, Control::Return { partition, generation, from, floor });
             }
-            // Neither before what its worker may have sent, nor before what time was advanced to.
-            let floor = report.watermark.unwrap_or_default().max(self.advanced);
-            let (partition, generation) = (report.partition, report.generation);
-            let from = report.next;
-            let then = Control::Return { partition, generation, from, floor };
-            self.record(vec![Decision::Floor { partition, from, floor }], then);
         }
-        let idle = orders.messages.is_empty() && !waits && self.undone.is_empty();
-        if idle && board.all_lifted() {
+        if !waits && self.undone.is_empty() && board.all_lifted() {
             self.advance(board);
         }
+        self.move_the_bound(board);
         for _ in 0..self.journal.take_durable() {
-            orders.messages.extend(self.undone.pop_front());
+            if let Some((message, bound)) = self.undone.pop_front() {
+                orders.messages.extend(message);
+                self.bound = bound.max(self.bound);
+            }
         }
+        (orders.hold, orders.reached) = (Some(self.bound), self.bound);
         if let Some(cuts) = &mut self.cuts {
             cuts.go_on(capability, self.journal.mark(), self.processes, &mut orders);
-            orders.hold = cuts.hold(self.peers);
+            let hold = cuts.hold(self.peers);
+            orders.hold = hold.map_or(orders.hold, |at| Some(at.min(self.bound)));
         }
         orders
+    }
+
+    /// Whether nothing has been decided about this spell of the partition yet; from now on something is.
+    fn is_new(&mut self, report: &Report) -> bool {
+        self.answered.insert(report.partition, report.generation) != Some(report.generation)
+    }
+
+    /// Lets time go on for another while, before it comes to where it must stop.
+    ///
+    /// A run that dies may have told of everything up to the bound. A partition that was lifted then and
+    /// returns in the next run is admitted no earlier, so that nothing told is contradicted. The farther behind
+    /// the present, the larger the steps, so that a catch-up does not wait for the journal at every tick.
+    fn move_the_bound(&mut self, board: &Board) {
+        let least = board.least();
+        if least == EventTime::MIN {
+            return;
+        }
+        let behind = self.config.clock.now().since(least) / 64;
+        let step = (self.config.tick.duration() * 2).max(behind.min(STEP_MAX));
+        if self.bound_asked < least + step / 2 {
+            self.bound_asked = self.config.tick.floor(least + step);
+            self.journal.append(vec![Decision::Reached { to: self.bound_asked }]);
+            self.undone.push_back((None, self.bound_asked));
+        }
     }
 
     /// Advances time with the clock, since every partition is lifted.

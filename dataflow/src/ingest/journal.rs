@@ -26,6 +26,26 @@ pub enum Decision {
         /// The earliest admission time.
         floor: EventTime,
     },
+    /// A partition is lifted: time may go on without its records from an offset on.
+    Lifted {
+        /// The partition.
+        partition: PartitionId,
+        /// The first offset it holds for.
+        from: i64,
+    },
+    /// A lifted partition takes part again; its floor stands beside.
+    Returned {
+        /// The partition.
+        partition: PartitionId,
+        /// The first offset it holds for.
+        from: i64,
+    },
+    /// Time goes no further than this before the next such decision is durable: nothing that lies later has been
+    /// told by the run that wrote it.
+    Reached {
+        /// The instant.
+        to: EventTime,
+    },
     /// A record is refused: when it was read it lay too far in the future, which a later clock would not say.
     Refused {
         /// The partition.
@@ -51,6 +71,26 @@ pub struct Facts {
     floors: BTreeMap<(PartitionId, i64), EventTime>,
     refused: BTreeSet<(PartitionId, i64)>,
     skipped: BTreeSet<(PartitionId, i64)>,
+    /// Where each partition was lifted last, and where it returned last.
+    lifted: BTreeMap<PartitionId, i64>,
+    returned: BTreeMap<PartitionId, i64>,
+    reached: EventTime,
+}
+
+/// What is known of a partition's taking part.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// It was never lifted.
+    Unknown,
+    /// It is lifted for records from this offset on.
+    LiftedAt(i64),
+    /// It takes part again, since this offset.
+    ReturnedAt(i64),
+}
+
+fn later(known: &mut BTreeMap<PartitionId, i64>, partition: PartitionId, from: i64) {
+    let offset = known.entry(partition).or_insert(from);
+    *offset = from.max(*offset);
 }
 
 impl Facts {
@@ -67,6 +107,24 @@ impl Facts {
             Decision::Skipped { partition, offset } => {
                 self.skipped.insert((partition, offset));
             }
+            Decision::Lifted { partition, from } => later(&mut self.lifted, partition, from),
+            Decision::Returned { partition, from } => later(&mut self.returned, partition, from),
+            Decision::Reached { to } => self.reached = to.max(self.reached),
+        }
+    }
+
+    /// How far time may have gone.
+    pub fn reached(&self) -> EventTime {
+        self.reached
+    }
+
+    /// Whether time may have gone on without records of `partition`.
+    pub fn part(&self, partition: PartitionId) -> Part {
+        match (self.lifted.get(&partition), self.returned.get(&partition)) {
+            (Some(lifted), Some(returned)) if lifted > returned => Part::LiftedAt(*lifted),
+            (_, Some(returned)) => Part::ReturnedAt(*returned),
+            (Some(lifted), None) => Part::LiftedAt(*lifted),
+            (None, None) => Part::Unknown,
         }
     }
 
@@ -92,7 +150,15 @@ impl Facts {
             partition: *partition,
             offset: *offset,
         });
-        floors.chain(refused).chain(skipped)
+        let lifted = self.lifted.iter();
+        let lifted =
+            lifted.map(|(partition, from)| Decision::Lifted { partition: *partition, from: *from });
+        let returned = self.returned.iter();
+        let returned = returned
+            .map(|(partition, from)| Decision::Returned { partition: *partition, from: *from });
+        let reached = Decision::Reached { to: self.reached };
+        let reached = (self.reached > EventTime::MIN).then_some(reached);
+        floors.chain(refused).chain(skipped).chain(lifted).chain(returned).chain(reached)
     }
 
     /// Floors of `partition` for records from `offset` on, in order: of those that begin earlier, only the
@@ -132,6 +198,8 @@ impl Facts {
         self.floors.retain(|(p, _), _| is_kept(*p));
         self.refused.retain(|(p, _)| is_kept(*p));
         self.skipped.retain(|(p, _)| is_kept(*p));
+        self.lifted.retain(|p, _| is_kept(*p));
+        self.returned.retain(|p, _| is_kept(*p));
     }
 
     /// The same facts with topics numbered anew; those of topics for which `topic` says nothing are dropped.
@@ -140,23 +208,25 @@ impl Facts {
         let of = |p: PartitionId| topic(p.topic).map(|topic| PartitionId { topic, ..p });
         let mut facts = Facts::default();
         for decision in self.decisions() {
-            match decision {
+            let moved = match decision {
                 Decision::Floor { partition, from, floor } => {
-                    let floor =
-                        of(partition).map(|partition| Decision::Floor { partition, from, floor });
-                    floor.into_iter().for_each(|floor| facts.learn(floor));
+                    of(partition).map(|partition| Decision::Floor { partition, from, floor })
                 }
                 Decision::Refused { partition, offset } => {
-                    let refused =
-                        of(partition).map(|partition| Decision::Refused { partition, offset });
-                    refused.into_iter().for_each(|refused| facts.learn(refused));
+                    of(partition).map(|partition| Decision::Refused { partition, offset })
                 }
                 Decision::Skipped { partition, offset } => {
-                    let skipped =
-                        of(partition).map(|partition| Decision::Skipped { partition, offset });
-                    skipped.into_iter().for_each(|skipped| facts.learn(skipped));
+                    of(partition).map(|partition| Decision::Skipped { partition, offset })
                 }
-            }
+                Decision::Lifted { partition, from } => {
+                    of(partition).map(|partition| Decision::Lifted { partition, from })
+                }
+                Decision::Returned { partition, from } => {
+                    of(partition).map(|partition| Decision::Returned { partition, from })
+                }
+                Decision::Reached { to } => Some(Decision::Reached { to }),
+            };
+            moved.into_iter().for_each(|decision| facts.learn(decision));
         }
         facts
     }

@@ -46,7 +46,7 @@ pub use counters::{IngestCounters, PartitionGauges};
 pub use crumb::{Breadcrumb, NoCrumbs};
 pub use director::CheckpointPace;
 pub use durable::StoreJournal;
-pub use journal::{Decision, Facts, Journal, NoJournal};
+pub use journal::{Decision, Facts, Journal, NoJournal, Part};
 pub use ledger::{IngestTotals, Ledger, Tally};
 pub use resume::ResumePoint;
 pub use source::{Ingest, IngestOutput, PointBatch, ingest};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::board::Report;
 use super::held::HeldBatch;
-use super::journal::Facts;
+use super::journal::{Facts, Part};
 use super::resume::{Bookmarks, ResumePoint};
 use crate::admission::PartitionClock;
 use crate::record::{PartitionId, Record, record_hash};
@@ -87,6 +87,9 @@ impl Partition {
     /// Begins without a state. What an earlier run has decided and had no time to put into a checkpoint holds.
     pub(super) fn begin(&mut self, facts: &Facts) {
         self.floors = facts.floors(self.id, 0).into();
+        if let Part::LiftedAt(from) = facts.part(self.id) {
+            self.lift_at = Some(from);
+        }
     }
 
     /// Goes on from `point`, of a state cut at `cut`. A partition that was lifted is lifted again at the first
@@ -116,10 +119,13 @@ impl Partition {
     fn go_on(&mut self, lifted_at: Option<i64>, cut: EventTime, facts: &Facts) {
         let offset = self.next.unwrap_or(0);
         self.floors = facts.floors(self.id, offset).into();
-        self.lift_at = lifted_at.filter(|at| {
+        self.lift_at = match facts.part(self.id) {
+            Part::LiftedAt(from) => Some(from),
+            Part::ReturnedAt(from) => lifted_at.filter(|at| *at > from),
             // A floor from before the cut is of an earlier return, or of an advance that time went beyond.
-            !self.floors.iter().any(|(from, floor)| from >= at && *floor >= cut)
-        });
+            Part::Unknown => lifted_at
+                .filter(|at| !self.floors.iter().any(|(from, floor)| from >= at && *floor >= cut)),
+        };
         while let Some((_, floor)) = self.floors.pop_front_if(|(from, _)| *from <= offset) {
             self.clock.raise_floor(floor);
         }

@@ -199,9 +199,11 @@ impl Source {
         let mut facts = self.ingest.control.facts.borrow_mut();
         for message in incoming {
             match message {
-                Control::Lift { partition, generation } => {
-                    let own = self.partitions.iter_mut().filter(|p| p.id == partition);
-                    own.for_each(|p| p.lift(generation));
+                Control::Lift { partition, generation, from } => {
+                    for own in self.partitions.iter_mut().filter(|p| p.id == partition) {
+                        facts.learn(Decision::Lifted { partition, from });
+                        own.lift(generation);
+                    }
                 }
                 Control::Advance { to } => {
                     for partition in self.partitions.iter_mut().filter(|p| p.is_lifted()) {
@@ -214,6 +216,7 @@ impl Source {
                 Control::Return { partition, generation, from, floor } => {
                     for own in self.partitions.iter_mut().filter(|p| p.id == partition) {
                         facts.learn(Decision::Floor { partition, from, floor });
+                        facts.learn(Decision::Returned { partition, from });
                         own.return_at(generation, floor);
                     }
                 }
