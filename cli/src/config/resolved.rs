@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidewatch_connectors::codec::SourceFormat;
-use tidewatch_connectors::kafka::KafkaConfig;
+use tidewatch_connectors::kafka::{KafkaConfig, OnRetention};
 use tidewatch_connectors::sinks::ReceiverConfig;
 use tidewatch_connectors::state::Location;
 use tidewatch_dataflow::config::Secret;
 use tidewatch_dataflow::record::Topics;
 use tidewatch_dataflow::time::PaneSize;
-use tidewatch_operators::feed::{Detector, FeedSpec, RuleSpec, Selector, StatisticSpec};
+use tidewatch_operators::feed::{Detector, FeedSpec, OnChange, RuleSpec, Selector, StatisticSpec};
 
-use super::file::{OnChange, OnRetention, SinksSection, Start};
+use super::file::{SinksSection, Start};
 use super::inventory::Inventory;
 use super::problem::Problem;
 

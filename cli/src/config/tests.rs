@@ -9,9 +9,9 @@ use tidewatch_dataflow::config::Secret;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
 use tidewatch_operators::detect::sustained::Condition;
-use tidewatch_operators::feed::{Aggregate, Detector};
+use tidewatch_operators::feed::{Aggregate, Detector, OnChange};
 
-use super::file::{OnChange, Start};
+use super::file::Start;
 use super::*;
 
 const LEAST: &str = "[kafka]\nbrokers = [\"localhost:9092\"]\n[[sources]]\ntopic = \"t\"\n";

@@ -11,7 +11,7 @@ use tidewatch_dataflow::alert::Transition;
 use tidewatch_dataflow::checkpoint::{Participant, Recovery, StateError};
 use tidewatch_dataflow::dead_letter::Reason;
 use tidewatch_dataflow::ingest::{
-    Ingest, IngestState, OpenPoints, Shared as Control, Tally, ingest,
+    Ingest, IngestState, IngestTally, OpenPoints, Shared as Control, Tally, ingest,
 };
 use tidewatch_dataflow::operator::{StopFlag, in_order};
 use tidewatch_dataflow::series::SeriesTable;
@@ -43,6 +43,8 @@ pub(super) struct Parts<'a> {
 
 /// The machines of a worker, restored.
 pub(super) struct Machines {
+    /// What was read.
+    ingest_tally: IngestTally,
     /// What was folded.
     fold_tally: FoldTally,
     /// What came out: firings, then transitions.
@@ -64,6 +66,7 @@ pub(super) fn machines(
     let complete_from = if is_restored { EventTime::MIN } else { shared.spec.complete_from };
     let grid = shared.spec.ingest.grid;
     let mut machines = Machines {
+        ingest_tally: Tally::try_new(recovery.participant("ingest/counts"), grid).map_err(state)?,
         fold_tally: FoldTally::try_new(recovery.participant("fold"), grid).map_err(state)?,
         result_tally: Tally::try_new(recovery.participant("results"), grid).map_err(state)?,
         feeds: Vec::new(),
@@ -103,6 +106,7 @@ impl Machines {
     /// Lets the counters begin with what earlier runs have counted.
     fn count(&self, shared: &Shared) {
         let counters = &shared.counters;
+        counters.ingest.go_on_from(&self.ingest_tally);
         let late = counters.feeds.go_on_from(&self.fold_tally);
         counters.ingest.count_dead_letters(Reason::Late, late);
         let [firings, transitions] = *self.result_tally.before();
@@ -153,6 +157,7 @@ pub(super) fn build(
             counters: Arc::clone(&counters.ingest),
             gauges: shared.gauges.get(local).cloned().unwrap_or_default(),
             state,
+            tally: machines.ingest_tally,
             crumb: shared.sources.crumb(scope.index()),
         },
     );

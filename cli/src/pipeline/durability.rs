@@ -11,7 +11,7 @@ use tidewatch_dataflow::checkpoint::{
 };
 use tidewatch_dataflow::ingest::{Decision, IngestState, Journal, NoJournal, StoreJournal};
 use tidewatch_dataflow::record::{PartitionId, Topics};
-use tidewatch_dataflow::time::{Clock, EventTime};
+use tidewatch_dataflow::time::Clock;
 
 /// What all workers of a run must agree on before they build anything. Worker 0 says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -263,12 +263,5 @@ impl Handout {
             *held = Some((left - 1, found.clone()));
         }
         found
-    }
-}
-
-impl Resumption {
-    /// Whether there is a state to go on from.
-    pub fn is_restored(&self) -> bool {
-        self.state.at > EventTime::MIN
     }
 }

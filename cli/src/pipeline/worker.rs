@@ -172,9 +172,6 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
             (Resumption::default(), Err(error))
         }
     };
-    if size.process == 0 && worker.index() == 0 {
-        shared.counters.ingest.go_on_from(&resumed.ingest.totals);
-    }
     let stop = StopFlag::default();
     let recovery = Recovery::new(
         Shard { index: worker.index(), peers: worker.peers() },
@@ -233,6 +230,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         recovery,
         resumed,
         is_first_of_process: worker.index().is_multiple_of(local_workers),
+        process: size.process,
         cutting: None,
         requested: false,
         seen: None,
@@ -262,6 +260,7 @@ struct Driver<'a> {
     recovery: Recovery,
     resumed: Resumption,
     is_first_of_process: bool,
+    process: usize,
     /// The cut whose outputs this process has still to make durable.
     cutting: Option<Cut>,
     requested: bool,
@@ -292,8 +291,7 @@ impl Driver<'_> {
             while self.is_first_of_process
                 && let Some((cut, part)) = keeper.take_part()
             {
-                let process = worker / self.shared.gauges.len().max(1);
-                let process = u32::try_from(process).unwrap_or(u32::MAX);
+                let process = u32::try_from(self.process).unwrap_or(u32::MAX);
                 control.send(Control::Part { sequence: cut.sequence, process, part });
             }
         }
@@ -340,7 +338,7 @@ impl Driver<'_> {
         if let Some(cut) = control.take_committed()
             && self.is_first_of_process
         {
-            if worker > 0 {
+            if self.process > 0 {
                 keeper.heard_committed(cut, self.shared.spec.ingest.clock.now());
             }
             self.shared.outputs.committed(cut);

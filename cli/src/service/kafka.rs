@@ -19,7 +19,7 @@ use tidewatch_dataflow::time::{Clock, EventTime};
 
 use super::poison;
 use crate::config::PipelineConfig;
-use crate::config::file::{self, Start};
+use crate::config::file::Start;
 use crate::crumb::{Crumb, Suspects};
 use crate::pipeline::Sources;
 
@@ -98,10 +98,7 @@ impl KafkaSources {
             start,
             complete_from,
             formats,
-            on_retention: match config.time.on_retention {
-                file::OnRetention::Error => OnRetention::Error,
-                file::OnRetention::Earliest => OnRetention::Earliest,
-            },
+            on_retention: config.time.on_retention,
             health: KafkaClients::default(),
             process,
             crumbs,

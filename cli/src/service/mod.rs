@@ -26,7 +26,6 @@ use tidewatch_connectors::sinks::sqlite::SqliteStore;
 use tidewatch_dataflow::alert::Transition;
 use tidewatch_dataflow::ingest::Decision;
 use tidewatch_dataflow::time::Clock;
-use tidewatch_operators::feed::OnChange;
 use tokio::runtime;
 
 use outlets::Opening;
@@ -34,7 +33,7 @@ pub use outlets::Outlets;
 
 use crate::cluster::exit::Final;
 use crate::cluster::{Membership, Pulse};
-use crate::config::{PipelineConfig, file};
+use crate::config::PipelineConfig;
 use crate::page::{LiveConfig, LiveState};
 use crate::pipeline::{
     Durability, Outputs, PipelineCounters, PipelineSpec, Running, Shared, StoreDurability,
@@ -226,10 +225,7 @@ fn spec(config: &PipelineConfig, clock: Clock) -> PipelineSpec {
     PipelineSpec {
         inventory: outlets::inventory(config),
         series_max: config.series_max,
-        on_change: match config.checkpoint.on_change {
-            file::OnChange::Reset => OnChange::Reset,
-            file::OnChange::Carry => OnChange::Carry,
-        },
+        on_change: config.checkpoint.on_change,
         ..PipelineSpec::new(config.topics(), time, config.feeds())
     }
 }

@@ -238,12 +238,7 @@ impl Sources for MemorySources {
         &self,
         partitions: Vec<(PartitionId, Option<ResumePoint>)>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
-        let seed = self.seed ^ partitions.first().map_or(0, |(p, _)| p.partition as u64 + 1);
-        let starts = partitions.into_iter().map(|(p, point)| {
-            let offset = point.and_then(|point| point.offset).unwrap_or(0);
-            (p, usize::try_from(offset).unwrap())
-        });
-        Ok(Box::new(self.log.reader_at(starts, seed)))
+        Ok(Box::new(self.log.reader_resuming(partitions, self.seed)))
     }
     fn codecs(&self) -> Vec<Box<dyn Codec>> {
         vec![Box::new(TestCodec)]

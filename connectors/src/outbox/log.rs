@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use tidewatch_dataflow::checkpoint::{CheckpointError, Fence, StateStore, StoreError};
+use tidewatch_dataflow::checkpoint::{CheckpointError, Fence, StateStore};
 use tokio::sync::oneshot;
 
 use super::event::{Event, FOLDER, Position, What, seal};
@@ -105,16 +105,8 @@ impl Log {
         self.sequence += 1;
         let position = Position { run: self.fence.run(), sequence: self.sequence };
         let (name, content) = (position.to_string(), seal(events));
-        match self.store.create(&name, &content) {
-            Ok(()) => {}
-            // The store itself had tried twice, and the first time had succeeded.
-            Err(StoreError::Exists { .. })
-                if self.store.read(&name).is_ok_and(|found| found == content) => {}
-            Err(error) => return Err(Arc::new(error.into())),
-        }
-        let shared = Arc::clone(&self.shared);
-        let counters = &shared.counters;
-        count(&counters.objects);
+        self.store.create_same(&name, &content).map_err(|error| Arc::new(error.into()))?;
+        count(&self.shared.counters.objects);
         if events.iter().any(|event| matches!(event.what, What::Intent { .. })) {
             // Only now is it certain that a newer run finds the intents: it claims its number before it looks.
             self.check()?;

@@ -313,14 +313,8 @@ impl Work {
     fn create(&self, name: &str, content: &[u8]) -> Result<(), CheckpointError> {
         let mut wait = Duration::from_millis(100);
         loop {
-            let error = match self.store.create(name, content) {
+            let error = match self.store.create_same(name, content) {
                 Ok(()) => return Ok(()),
-                // An attempt that seemed to fail had succeeded.
-                Err(StoreError::Exists { .. })
-                    if self.store.read(name).is_ok_and(|found| found == content) =>
-                {
-                    return Ok(());
-                }
                 Err(error @ StoreError::Exists { .. }) => return Err(error.into()),
                 Err(error) => error,
             };

@@ -73,6 +73,21 @@ pub trait StateStore: Send + Sync {
     /// [`StoreError::Exists`] when there is one already, which is then left as it is.
     fn create(&self, name: &str, content: &[u8]) -> Result<(), StoreError>;
 
+    /// As [`StateStore::create`], where an object with this very content counts as created: an attempt that
+    /// seemed to fail had succeeded.
+    ///
+    /// # Errors
+    /// [`StoreError::Exists`] when there is one with another content.
+    fn create_same(&self, name: &str, content: &[u8]) -> Result<(), StoreError> {
+        match self.create(name, content) {
+            Err(exists @ StoreError::Exists { .. }) => match self.read(name)? == content {
+                true => Ok(()),
+                false => Err(exists),
+            },
+            created => created,
+        }
+    }
+
     /// The whole content of `name`.
     ///
     /// # Errors

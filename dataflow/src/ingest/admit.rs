@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::journal::Facts;
-use super::ledger::{IngestLedger, Unit};
+use super::ledger::{IngestTally, Unit};
 use super::partition::Partition;
 use crate::dead_letter::{DeadLetter, Malformed, Reason};
 use crate::record::{Decoded, Point, Record, RecordBatch, record_hash};
@@ -74,7 +74,7 @@ pub(super) fn admit(
     batch: &RecordBatch<'_>,
     decoded: &mut Decoded,
     partition: &mut Partition,
-    ledger: &mut IngestLedger,
+    tally: &mut IngestTally,
     with: &Admission<'_>,
 ) -> Admitted {
     let mut letters = refuse(batch, decoded, with);
@@ -93,7 +93,7 @@ pub(super) fn admit(
             let admission = partition.clock.admit(point.event_time);
             point.admission_time = admission;
             newest = newest.max(Some(admission));
-            ledger.count(Unit::Points, admission);
+            tally.count(Unit::Points, admission);
             let before = || before(batch, index, last);
             partition.bookmarks.note(admission, offset, &clock, before);
             points += 1;
@@ -102,19 +102,19 @@ pub(super) fn admit(
         let belongs = newest.or(partition.clock.watermark()).unwrap_or(EventTime::MIN);
         let before = || before(batch, index, last);
         partition.bookmarks.note(belongs, offset, &clock, before);
-        ledger.count(Unit::Records, belongs);
+        tally.count(Unit::Records, belongs);
         while decoded.logs.get(lines).is_some_and(|line| line.offset <= offset) {
-            ledger.count(Unit::LogLines, belongs);
+            tally.count(Unit::LogLines, belongs);
             lines += 1;
         }
         if with.facts.is_refused(batch.partition, offset) {
-            ledger.count_letter(Reason::Future, belongs);
+            tally.count_letter(Reason::Future, belongs);
         }
         if belongs < with.resumed_at {
             restored.push(offset);
         }
         while let Some(why) = rejected.next_if(|rejected| rejected.offset <= offset) {
-            ledger.count_letter(why.why.reason, belongs);
+            tally.count_letter(why.why.reason, belongs);
             letters.push(letter(batch, Some(record), offset, why.why, None));
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::ledger::IngestTotals;
+use super::ledger::IngestTally;
 use crate::dead_letter::Reason;
 use crate::time::EventTime;
 
@@ -33,11 +33,12 @@ impl IngestCounters {
     }
 
     /// Begins with what an earlier run has counted.
-    pub fn go_on_from(&self, totals: &IngestTotals) {
-        self.records.fetch_add(totals.records, Ordering::Relaxed);
-        self.points.fetch_add(totals.points, Ordering::Relaxed);
-        self.log_lines.fetch_add(totals.log_lines, Ordering::Relaxed);
-        for (reason, count) in Reason::ALL.iter().zip(&totals.dead_letters) {
+    pub fn go_on_from(&self, tally: &IngestTally) {
+        let ([records, points, log_lines], letters) = tally.totals();
+        self.records.fetch_add(records, Ordering::Relaxed);
+        self.points.fetch_add(points, Ordering::Relaxed);
+        self.log_lines.fetch_add(log_lines, Ordering::Relaxed);
+        for (reason, count) in Reason::ALL.iter().zip(letters) {
             self.count_dead_letters(*reason, *count);
         }
     }

@@ -184,11 +184,7 @@ fn write_once(
     content: &[u8],
 ) -> Result<(), CheckpointError> {
     fence.check()?;
-    match store.create(name, content) {
-        // An attempt that seemed to fail had succeeded.
-        Err(StoreError::Exists { .. }) if store.read(name).is_ok_and(|found| found == content) => {}
-        created => created?,
-    }
+    store.create_same(name, content)?;
     // A run that has begun since the first look may not have found what was written after its claim.
     fence.check()
 }

@@ -118,7 +118,7 @@ impl<const N: usize> Tally<N> {
     }
 }
 
-/// What the source counts; dead letters follow, by reason.
+/// What a source counts; dead letters follow, by reason.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub(super) enum Unit {
@@ -130,54 +130,25 @@ pub(super) enum Unit {
 /// Where dead letters begin.
 const LETTERS: usize = 3;
 /// How many units a source counts.
-pub(super) const UNITS: usize = LETTERS + Reason::ALL.len();
+const UNITS: usize = LETTERS + Reason::ALL.len();
 
-/// The ledger of a source.
-pub(super) struct IngestLedger(pub(super) Ledger<UNITS>);
+/// The counts of a source.
+pub type IngestTally = Tally<UNITS>;
 
-impl IngestLedger {
+impl IngestTally {
     #[inline]
     pub(super) fn count(&mut self, unit: Unit, admission: EventTime) {
-        self.0.add(unit as usize, admission, 1);
+        self.add(unit as usize, admission, 1);
     }
 
     pub(super) fn count_letter(&mut self, reason: Reason, admission: EventTime) {
-        self.0.add(LETTERS + reason.index(), admission, 1);
-    }
-}
-
-/// What sources counted before a cut, over all workers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct IngestTotals {
-    /// Records.
-    pub records: u64,
-    /// Points admitted.
-    pub points: u64,
-    /// Log lines.
-    pub log_lines: u64,
-    /// Dead letters in order of [`Reason::ALL`].
-    pub dead_letters: [u64; Reason::ALL.len()],
-}
-
-impl IngestTotals {
-    /// The totals of a ledger's row; a shorter one was written before the last reasons were added.
-    pub(super) fn of(row: &[u64]) -> Self {
-        let cell = |unit: usize| row.get(unit).copied().unwrap_or_default();
-        IngestTotals {
-            records: cell(Unit::Records as usize),
-            points: cell(Unit::Points as usize),
-            log_lines: cell(Unit::LogLines as usize),
-            dead_letters: std::array::from_fn(|reason| cell(LETTERS + reason)),
-        }
+        self.add(LETTERS + reason.index(), admission, 1);
     }
 
-    /// The row that these are the totals of.
-    pub(super) fn row(&self) -> [u64; UNITS] {
-        let mut row = [0; UNITS];
-        let head = [self.records, self.points, self.log_lines];
-        let cells = head.iter().chain(&self.dead_letters);
-        row.iter_mut().zip(cells).for_each(|(cell, count)| *cell = *count);
-        row
+    /// Records, points, log lines and dead letters in order of [`Reason::ALL`], before the cut.
+    pub(super) fn totals(&self) -> ([u64; LETTERS], &[u64]) {
+        let [records, points, log_lines, letters @ ..] = &self.before;
+        ([*records, *points, *log_lines], letters)
     }
 }
 

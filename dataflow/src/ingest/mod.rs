@@ -47,7 +47,7 @@ pub use crumb::{Breadcrumb, NoCrumbs};
 pub use director::CheckpointPace;
 pub use durable::StoreJournal;
 pub use journal::{Decision, Facts, Journal, NoJournal, Part};
-pub use ledger::{IngestTotals, Ledger, Tally};
+pub use ledger::{IngestTally, Tally};
 pub use resume::ResumePoint;
 pub use source::{Ingest, IngestOutput, PointBatch, ingest};
 pub use state::IngestState;

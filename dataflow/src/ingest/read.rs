@@ -8,7 +8,6 @@ use timely::dataflow::operators::Capability;
 use super::admit::{self, Admission, Admitted};
 use super::control::Control;
 use super::held::HeldBatch;
-use super::ledger::IngestLedger;
 use super::partition::Partition;
 use super::source::{Ingest, PointBatch, Sessions, Source};
 use crate::dead_letter::{Malformed, Reason};
@@ -37,14 +36,13 @@ impl Source {
         held: &[Capability<EventTime>],
         out: &mut Sessions<'_>,
     ) -> usize {
-        let Source { reader, ingest, partitions, ledger, .. } = self;
+        let Source { reader, ingest, partitions, .. } = self;
         let Some(partition) = partitions.get_mut(at) else { return 0 };
         if partition.is_waiting() {
             return 0;
         }
         if let Some(batch) = partition.held.take() {
-            return match batch.lend(|batch| take(ingest, partition, ledger, batch, now, held, out))
-            {
+            return match batch.lend(|batch| take(ingest, partition, batch, now, held, out)) {
                 Read::Admitted(records) => records,
                 Read::Held => 0,
             };
@@ -74,8 +72,7 @@ impl Source {
             let is_behind = |record: &Record<'_>| partition.is_left_behind(record.offset);
             if !is_live || batch.records.first().is_some_and(is_behind) {
                 arrived = Some(HeldBatch::copy(&batch));
-            } else if let Read::Admitted(records) =
-                take(ingest, partition, ledger, &batch, now, held, out)
+            } else if let Read::Admitted(records) = take(ingest, partition, &batch, now, held, out)
             {
                 read = records;
             }
@@ -99,7 +96,6 @@ impl Source {
 fn take(
     ingest: &mut Ingest,
     partition: &mut Partition,
-    ledger: &mut IngestLedger,
     batch: &RecordBatch<'_>,
     now: EventTime,
     held: &[Capability<EventTime>],
@@ -131,7 +127,7 @@ fn take(
         return Read::Held;
     }
     let Admitted { mut letters, restored } =
-        admit::admit(batch, &mut decoded, partition, ledger, &with);
+        admit::admit(batch, &mut decoded, partition, &mut ingest.tally, &with);
     partition.admitted(last, now);
     let counters = &ingest.counters;
     let bytes = batch

@@ -15,7 +15,7 @@ use super::control::{Control, Shared};
 use super::counters::{IngestCounters, PartitionGauges};
 use super::crumb::Breadcrumb;
 use super::journal::Decision;
-use super::ledger::{IngestLedger, Ledger};
+use super::ledger::IngestTally;
 use super::partition::Partition;
 use super::state::{IngestState, put};
 use super::throttle::{OpenPoints, Progress, Throttle};
@@ -60,6 +60,8 @@ pub struct Ingest {
     pub gauges: Arc<PartitionGauges>,
     /// What all sources had put at the cut that is gone on from.
     pub state: Arc<IngestState>,
+    /// What is counted, and goes on over restarts.
+    pub tally: IngestTally,
     /// Remembers what is being read, for the case that reading it ends the process.
     pub crumb: Box<dyn Breadcrumb>,
 }
@@ -137,8 +139,7 @@ pub(super) struct Source {
     admitted: ProbeHandle<EventTime>,
     pub(super) partitions: Vec<Partition>,
     throttle: Throttle,
-    participant: Participant,
-    pub(super) ledger: IngestLedger,
+    pub(super) participant: Participant,
 }
 
 impl Source {
@@ -173,8 +174,7 @@ impl Source {
         drop(facts);
         let (lead, open) = (config.max_lead, config.open_points_max);
         let throttle = Throttle::new(lead, open, config.tick);
-        let ledger = IngestLedger(Ledger::new(config.grid, resumed_at));
-        Source { reader, ingest, admitted, partitions, throttle, participant, ledger }
+        Source { reader, ingest, admitted, partitions, throttle, participant }
     }
 
     /// One turn; whether there is more to read at once. Otherwise arrivals, the frontier's advance or the
@@ -311,8 +311,9 @@ impl Source {
     fn checkpoint(&mut self) {
         let capability = self.ingest.control.capability.get();
         if self.participant.due(capability) {
-            put(&self.participant.clone(), self);
+            put(self);
         }
+        self.ingest.tally.put_if_due(capability);
         let applied = self.ingest.applied.with_frontier(|f| f.first().copied());
         let applied = applied.unwrap_or(EventTime::MIN);
         self.partitions.iter_mut().for_each(|p| p.bookmarks.forget_before(applied));

@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::journal::Facts;
-use super::ledger::{IngestTotals, UNITS};
 use super::resume::ResumePoint;
 use super::source::Source;
-use crate::checkpoint::{Participant, Restored, StateError};
+use crate::checkpoint::{Restored, StateError};
 use crate::record::PartitionId;
 use crate::time::EventTime;
 
@@ -20,8 +19,6 @@ pub struct IngestState {
     pub facts: Facts,
     /// The last batch of the journal that `facts` contain.
     pub journal: u64,
-    /// What was counted before the cut.
-    pub totals: IngestTotals,
 }
 
 impl IngestState {
@@ -56,7 +53,6 @@ impl IngestState {
         topic: impl Fn(u32) -> Option<u32> + Copy,
     ) -> Result<Self, StateError> {
         let mut state = IngestState::default();
-        let mut counts = [0u64; UNITS];
         for share in &restored.shares {
             let points: Vec<ResumePoint> = share.get("partitions")?.unwrap_or_default();
             for mut point in points {
@@ -67,10 +63,7 @@ impl IngestState {
             let facts: Facts = share.get("facts")?.unwrap_or_default();
             state.facts.merge(&facts.renumbered(topic));
             state.journal = state.journal.max(share.get("journal")?.unwrap_or_default());
-            let row: Vec<u64> = share.get("ledger")?.unwrap_or_default();
-            counts.iter_mut().zip(row).for_each(|(sum, count)| *sum += count);
         }
-        state.totals = IngestTotals::of(&counts);
         let points = state.points.values();
         let known: Vec<_> = points.filter_map(|p| Some((p.partition, p.offset?))).collect();
         known.into_iter().for_each(|(p, offset)| state.facts.forget_before(p, offset));
@@ -79,8 +72,8 @@ impl IngestState {
 }
 
 /// Puts the state of `source` at the announced cut.
-pub(super) fn put(participant: &Participant, source: &mut Source) {
-    let Some(cut) = participant.pending() else { return };
+pub(super) fn put(source: &Source) {
+    let Some(cut) = source.participant.pending() else { return };
     let partitions = source.partitions.iter();
     let points: Vec<_> =
         partitions.map(|p| p.resume_point(cut, source.reader.position(p.id))).collect();
@@ -94,19 +87,12 @@ pub(super) fn put(participant: &Participant, source: &mut Source) {
     }
     let mut own = facts.clone();
     drop(facts);
-    let is_first = control.recovery.shard().index == 0;
-    if !is_first {
+    if control.recovery.shard().index > 0 {
         own.keep_only(|partition| points.iter().any(|point| point.partition == partition));
     }
-    let mut counts = source.ledger.0.settle(cut);
-    if is_first {
-        let before = source.ingest.state.totals.row();
-        counts.iter_mut().zip(before).for_each(|(sum, count)| *sum += count);
-    }
-    participant.put(|pieces| {
+    source.participant.put(|pieces| {
         pieces.put("partitions", &points);
         pieces.put("facts", &own);
         pieces.put("journal", &control.journal_mark.get());
-        pieces.put("ledger", counts.as_slice());
     });
 }

@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::ingest::ResumePoint;
 use crate::record::{PartitionId, Record, RecordBatch, RecordTime};
 use crate::sink::ConnectorError;
 use crate::source::{Poll, SourceReader};
@@ -53,6 +54,22 @@ impl MemoryLog {
     /// A reader of `partitions` from their beginning, whose batches and pauses depend on `seed`.
     pub fn reader(&self, partitions: Vec<PartitionId>, seed: u64) -> MemoryReader {
         self.reader_at(partitions.into_iter().map(|p| (p, 0)), seed)
+    }
+
+    /// A reader of partitions from where a checkpoint says, or from their beginning, as `open` of a pipeline's
+    /// sources is asked for; `seed` counts for all workers, which read in interleavings of their own.
+    pub fn reader_resuming(
+        &self,
+        partitions: Vec<(PartitionId, Option<ResumePoint>)>,
+        seed: u64,
+    ) -> MemoryReader {
+        let first =
+            partitions.first().map_or(0, |(p, _)| u64::from(p.partition.unsigned_abs()) + 1);
+        let starts = partitions.into_iter().map(|(p, point)| {
+            let offset = point.and_then(|point| point.offset).unwrap_or(0);
+            (p, usize::try_from(offset).unwrap_or(0))
+        });
+        self.reader_at(starts, seed ^ first)
     }
 
     /// A reader of partitions from these offsets.

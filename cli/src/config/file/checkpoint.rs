@@ -4,18 +4,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use tidewatch_dataflow::config::HumanDuration;
-
-/// What becomes of the state of a rule, window or model that is not what it was when the state was written.
-/// State of what did not change is always kept.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnChange {
-    /// It begins anew.
-    #[default]
-    Reset,
-    /// It is kept where it has the same shape, as when a threshold was changed; else it begins anew.
-    Carry,
-}
+use tidewatch_operators::feed::OnChange;
 
 /// `[checkpoint]`: where the state is kept, how often, and how much of it.
 #[derive(Clone, Debug, Deserialize)]

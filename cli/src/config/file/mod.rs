@@ -14,7 +14,7 @@ mod start;
 mod statistic;
 mod time;
 
-pub use checkpoint::{CheckpointSection, OnChange};
+pub use checkpoint::CheckpointSection;
 pub use filters::{Filters, OneOrMore};
 pub use other::{DeadLettersSection, HttpSection, InventorySection, LimitsSection};
 pub use rule::{AnomalySection, ErrorBurstSection, RuleCommon, RuleKind, SustainedSection};
@@ -22,4 +22,4 @@ pub use sink::SinksSection;
 pub use source::SourceSection;
 pub use start::Start;
 pub use statistic::{StatisticSection, WindowSection};
-pub use time::{OnRetention, TimeSection};
+pub use time::TimeSection;

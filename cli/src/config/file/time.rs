@@ -3,20 +3,10 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use tidewatch_connectors::kafka::OnRetention;
 use tidewatch_dataflow::config::HumanDuration;
 
 use super::Start;
-
-/// What to do when the broker has deleted records that a restored pipeline has not read yet.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum OnRetention {
-    /// Refuse to start, and say how many records are gone.
-    #[default]
-    Error,
-    /// Go on with the oldest record that is left; count and log those that are gone.
-    Earliest,
-}
 
 /// How event time advances, and what counts as late, silent, false or old.
 #[derive(Clone, Debug, Deserialize)]

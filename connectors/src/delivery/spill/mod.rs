@@ -189,14 +189,7 @@ impl<Item: Send + Sync + 'static> Spiller<Item> {
             let name = format!("{}/{serial:08}", self.spill.prefix);
             let (store, content) = (Arc::clone(&self.spill.store), Arc::clone(&bytes));
             let object = name.clone();
-            let created = spawn_blocking(move || match store.create(&object, &content) {
-                // Perhaps it is ours, of an attempt whose answer was lost.
-                Err(StoreError::Exists { name }) => match store.read(&name)? == *content {
-                    true => Ok(()),
-                    false => Err(StoreError::Exists { name }),
-                },
-                created => created,
-            });
+            let created = spawn_blocking(move || store.create_same(&object, &content));
             let created =
                 created.await.unwrap_or_else(|failure| Err(failed("create", &name, failure)));
             let error = match created {

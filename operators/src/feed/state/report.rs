@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use serde::Deserialize;
 use tidewatch_dataflow::alert::{EndReason, Transition, TransitionKind};
 use tidewatch_dataflow::checkpoint::{Restored, Shard, StateError};
 use tidewatch_dataflow::time::EventTime;
@@ -10,7 +11,8 @@ use super::identity::Kind;
 use super::stored::{OpenRecord, Stored};
 
 /// What to do with the state of a window or rule whose configuration has changed.
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnChange {
     /// It begins anew.
     #[default]
