@@ -27,6 +27,7 @@ fn point(measurement: &str, labels: &[(&str, &str)], second: u64, value: f64) ->
         labels: Arc::new(Labels::from_pairs(labels.iter().copied())),
         time: EventTime::from_millis(START + second * 1_000),
         fields: [("mean".into(), value)].into_iter().collect(),
+        is_correction: false,
     }
 }
 
@@ -156,6 +157,7 @@ async fn points_read_back_as_they_were() {
         let value = 0.1 + second as f64;
         points.push(MetricPoint {
             fields: [(Arc::from(*sent), value)].into_iter().collect(),
+            is_correction: false,
             ..point(name, &[(sent, sent)], second as u64, 0.0)
         });
         expected.push((name, *stored, value));
@@ -163,6 +165,7 @@ async fn points_read_back_as_they_were() {
     // In a name the store drops a point for it, in a tag it does not.
     points.push(MetricPoint {
         fields: [(Arc::from("\\\""), 0.25)].into_iter().collect(),
+        is_correction: false,
         ..point("\\\"", &[("tag", "\\\"")], 0, 0.0)
     });
     for (second, value) in [0.1 + 0.2, 5e-324, f64::MAX, -1e-7, 1e21, 3.0].into_iter().enumerate() {

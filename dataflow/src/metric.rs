@@ -20,4 +20,7 @@ pub struct MetricPoint {
     pub time: EventTime,
     /// Field names and finite values; always written as floats.
     pub fields: SmallVec<[(Arc<str>, f64); 6]>,
+    /// Whether it replaces a point of the same identity that was fired before. Not written to stores: it tells
+    /// a sink that the order of the two matters.
+    pub is_correction: bool,
 }

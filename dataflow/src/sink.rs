@@ -78,4 +78,10 @@ pub trait SinkWriter: Send + 'static {
         &mut self,
         batch: &[Self::Item],
     ) -> impl Future<Output = Result<Receipt, ConnectorError>> + Send;
+
+    /// Does what is due without any item, and says how long it may wait to be called again; `None` when there
+    /// is nothing to come. The driver calls it between attempts.
+    fn upkeep(&mut self) -> impl Future<Output = Option<Duration>> + Send {
+        std::future::ready(None)
+    }
 }

@@ -105,6 +105,7 @@ fn point(message: &Message) -> anyhow::Result<MetricPoint> {
         labels: Arc::new(Labels::from_pairs([("host", &*message.key), ("window", "10s")])),
         time: EventTime::from_millis(end),
         fields: [("mean".into(), value)].into_iter().collect(),
+        is_correction: false,
     })
 }
 

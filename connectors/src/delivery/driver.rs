@@ -62,6 +62,11 @@ where
         let mut linger_until = None;
         let mut had = None;
         loop {
+            let upkeep = tokio::select! {
+                biased;
+                wait = self.writer.upkeep() => wait.map(|wait| Instant::now() + wait),
+                () = gone(&mut self.closing) => return Next::Stop,
+            };
             let (len, room) = {
                 let mut batch = shared.batch.write().await;
                 // What was there before waits for nothing: it is being sent again.
@@ -101,6 +106,7 @@ where
             }
             tokio::select! {
                 () = queue.arrival() => {}
+                () = sleep_until(upkeep.unwrap_or_else(Instant::now)), if upkeep.is_some() => {}
                 () = sleep_until(linger_until.unwrap_or_else(Instant::now)),
                     if linger_until.is_some() => return Next::Go,
                 changed = self.closing.changed() => if changed.is_err() { return Next::Stop },

@@ -10,7 +10,7 @@ use tidewatch_dataflow::time::EventTime;
 
 use super::{Aggregate, StatisticSpec};
 use crate::aggregate::Moments;
-use crate::window::{Firing, WindowConfig};
+use crate::window::{Firing, Timing, WindowConfig};
 
 /// One window of one statistic.
 pub(super) struct WindowConsumer {
@@ -92,6 +92,7 @@ impl WindowConsumer {
             })
             .collect();
         let (measurement, time) = (Arc::clone(&self.measurement), firing.window.end);
-        Some(MetricPoint { measurement, labels, time, fields })
+        let is_correction = firing.timing == Timing::Late;
+        Some(MetricPoint { measurement, labels, time, fields, is_correction })
     }
 }

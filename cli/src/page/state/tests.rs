@@ -29,6 +29,7 @@ fn point(host: &str, window: &str, seconds: u64, mean: f64) -> MetricPoint {
         labels: Arc::new(Labels::from_pairs([("host", host), ("window", window)])),
         time: at(seconds),
         fields: [("max".into(), 99.0), ("mean".into(), mean)].into_iter().collect(),
+        is_correction: false,
     }
 }
 

@@ -48,6 +48,7 @@ pub struct Unwritable {
 ///     labels: Arc::new(Labels::from_pairs([("host", "web 1"), ("window", "10s")])),
 ///     time: EventTime::from_millis(1_795_376_400_000),
 ///     fields: [("mean".into(), 97.25), ("count".into(), 60.0)].into_iter().collect(),
+///     is_correction: false,
 /// };
 /// let mut lines = String::new();
 /// encode(&point, &mut lines).unwrap();

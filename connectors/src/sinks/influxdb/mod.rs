@@ -6,7 +6,8 @@
 //!
 //! # Identity
 //! A point is its measurement, tags and time: writing it twice changes nothing, a correction with the
-//! same identity overwrites. Points are sent in the order they were offered.
+//! same identity overwrites. Points are sent in the order they were offered. A correction that is written soon
+//! after a start or a failed attempt is written again a little later: an older request may have been on its way.
 //!
 //! # Errors
 //! | answer | meaning here |
@@ -21,6 +22,7 @@
 
 mod bucket;
 mod config;
+mod corrections;
 pub mod line_protocol;
 #[cfg(test)]
 mod tests;

@@ -94,6 +94,7 @@ proptest! {
             labels: Arc::new(Labels::from_pairs(labels)),
             time: EventTime::from_millis(millis),
             fields: fields.iter().map(|(name, value)| (name.as_str().into(), *value)).collect(),
+            is_correction: false,
         };
         let tags: Vec<_> = point.labels.iter().map(|(n, v)| (sayable(n, &[',', ' ', '=']), sayable(v, &[',', ' ', '='])))
             .filter(|(n, v)| !n.is_empty() && !v.is_empty()).collect();
@@ -120,6 +121,7 @@ fn point(host: &str, value: f64) -> MetricPoint {
         labels: Arc::new(Labels::from_pairs([("host", host)])),
         time: EventTime::from_millis(1_795_376_400_000),
         fields: [("mean".into(), value)].into_iter().collect(),
+        is_correction: false,
     }
 }
 
@@ -225,6 +227,31 @@ async fn a_write_is_what_the_manual_says() {
         request.text().unwrap(),
         "cpu,host=a mean=1.5 1795376400000\ncpu,host=b mean=1.5 1795376400000\n"
     );
+}
+
+#[tokio::test]
+async fn a_correction_outlives_an_older_write_that_arrives_after_it() {
+    // The store as it is: what comes last counts. The first request is held up on the way.
+    let fake = Fake::start_with(|_| Reply::status(204)).unwrap();
+    fake.enqueue(Reply::hang_up());
+    let (sink, _) = sink(&fake);
+    sink.offer(vec![point("a", 1.0), point("b", 5.0)]);
+    until(&sink, |s| s.queued == 0).await;
+    sink.offer(vec![MetricPoint { is_correction: true, ..point("a", 2.0) }]);
+    until(&sink, |s| s.queued == 0).await;
+    let older = fake.requests()[0].text().unwrap().to_owned();
+    // Nothing more is offered: the repetition comes by itself.
+    let started = std::time::Instant::now();
+    while fake.requests().len() < 4 {
+        assert!(started.elapsed() < Duration::from_secs(30), "no repetition");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let after: Vec<String> =
+        fake.requests()[3..].iter().map(|r| r.text().unwrap().to_owned()).collect();
+    assert!(older.contains("host=a mean=1"), "{older}");
+    assert!(after[0].contains("host=a mean=2") && !after[0].contains("host=b"), "{after:?}");
+    let closed = sink.close(Duration::from_secs(5)).await;
+    assert_eq!((closed.snapshot.offered, closed.snapshot.delivered), (3, 3));
 }
 
 #[tokio::test]

@@ -11,9 +11,11 @@ use reqwest::{Client, Url};
 use tidewatch_dataflow::dead_letter::Reason;
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter};
-use tracing::{info, warn};
+use tokio::time::Instant;
+use tracing::{debug, info, warn};
 
 use super::bucket::{Admin, TOKEN_REMEDY};
+use super::corrections::Corrections;
 use super::line_protocol::encode;
 use super::{BucketState, InfluxConfig};
 use crate::http::{Answer, Endpoint, Redaction, client, parse_url};
@@ -29,6 +31,7 @@ pub struct InfluxWriter {
     admin: Admin,
     /// The bucket to make before the first write, with its retention.
     pending_bucket: Option<Option<Duration>>,
+    corrections: Corrections,
 }
 
 impl fmt::Debug for InfluxWriter {
@@ -58,7 +61,15 @@ impl InfluxWriter {
         authorization.set_sensitive(true);
         let client = client(&base)?;
         let admin = Admin::new(&base, &config.org, &config.bucket, &token, endpoint.clone())?;
-        Ok(InfluxWriter { client, write, authorization, endpoint, admin, pending_bucket: None })
+        Ok(InfluxWriter {
+            client,
+            write,
+            authorization,
+            endpoint,
+            admin,
+            pending_bucket: None,
+            corrections: Corrections::default(),
+        })
     }
 
     /// Makes the bucket before the first write unless it is there, with `retention` (`None` keeps
@@ -127,19 +138,35 @@ impl SinkWriter for InfluxWriter {
         self.make_pending_bucket().await?;
         // About 100 bytes to a line.
         let mut lines = String::with_capacity(batch.len() * 100);
+        let mut corrections = String::new();
         let mut rejected = Vec::new();
         for (index, point) in batch.iter().enumerate() {
-            if let Err(fault) = encode(point, &mut lines) {
-                let detail = fault.detail.to_owned();
-                rejected.push(RejectedItem { index, reason: fault.reason, detail });
+            let start = lines.len();
+            match encode(point, &mut lines) {
+                Ok(()) if point.is_correction => {
+                    corrections.push_str(lines.get(start..).unwrap_or_default());
+                }
+                Ok(()) => {}
+                Err(fault) => {
+                    let detail = fault.detail.to_owned();
+                    rejected.push(RejectedItem { index, reason: fault.reason, detail });
+                }
             }
         }
         let written = batch.len() - rejected.len();
         if written == 0 {
             return Ok(Receipt { accepted: 0, rejected, retry: Vec::new() });
         }
-        let answer = self.post(&lines).await?;
-        let Some(fault) = judge(&self.endpoint, &answer, written)? else {
+        // Until it is known that the points are in, they may still be on their way.
+        let answered = self.post(&lines).await;
+        let judged =
+            answered.and_then(|answer| judge(&self.endpoint, &answer, written)).inspect_err(|e| {
+                if !matches!(e, ConnectorError::Permanent { .. }) {
+                    self.corrections.fail();
+                }
+            });
+        let Some(fault) = judged? else {
+            self.corrections.succeed(&corrections, Instant::now());
             return Ok(Receipt { accepted: written, rejected, retry: Vec::new() });
         };
         // All that was sent is at fault; what was not sent is in `rejected` already, in order.
@@ -149,6 +176,23 @@ impl SinkWriter for InfluxWriter {
         let sent: Vec<RejectedItem> = sent.map(reject).collect();
         rejected.extend(sent);
         Ok(Receipt { accepted: 0, rejected, retry: Vec::new() })
+    }
+
+    async fn upkeep(&mut self) -> Option<Duration> {
+        let wait = self.corrections.wait(Instant::now())?;
+        if wait > Duration::ZERO {
+            return Some(wait);
+        }
+        match self.post(self.corrections.lines()).await {
+            Err(failure) => {
+                debug!(%failure, "could not write corrections again, waiting for the next success");
+                self.corrections.fail();
+            }
+            Ok(answer) if answer.may_pass() => self.corrections.fail(),
+            // Any other answer than 204 is about points that were taken once, and have no place any more.
+            Ok(_) => self.corrections.repeated(Instant::now()),
+        }
+        self.corrections.wait(Instant::now())
     }
 }
 

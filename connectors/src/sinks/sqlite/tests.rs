@@ -53,6 +53,7 @@ fn point(host: &str, seconds: u64, mean: f64) -> MetricPoint {
         labels: labels(host),
         time: at(seconds),
         fields: [("mean".into(), mean), ("count".into(), 2.0)].into_iter().collect(),
+        is_correction: false,
     }
 }
 
