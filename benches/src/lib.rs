@@ -1,1 +1,4 @@
-//! Skeleton.
+//! What the programs that measure share.
+
+pub mod panes;
+pub mod reference;

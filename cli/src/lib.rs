@@ -5,6 +5,7 @@ pub mod commands;
 pub mod config;
 pub mod crumb;
 pub mod demo;
+pub mod generate;
 pub mod notify;
 pub mod page;
 pub mod pipeline;

@@ -6,6 +6,7 @@
 pub mod check;
 pub mod checkpoint;
 pub mod demo;
+pub mod generate;
 mod logging;
 pub mod run;
 pub mod topics;
@@ -42,6 +43,8 @@ Try it:
   tidewatch topics -c tidewatch.toml    create the topics that it reads
   tidewatch run -c tidewatch.toml -w 4  monitor, with four workers
   tidewatch checkpoint list             what a restart would go on from
+  tidewatch generate --messages 1M --out fleet
+                                        records to try it on, the benchmark's
 
 Exit codes:
   0  all went as asked
@@ -99,6 +102,11 @@ pub enum Command {
     /// them, and whether every object of every one is whole. Changes nothing, so the pipeline may be at
     /// work.
     Checkpoint(checkpoint::CheckpointArgs),
+    /// Write the workload of the benchmark, to files or to Kafka
+    ///
+    /// Metrics and logs of a fleet, made from a seed: the same options give the same bytes. With labels
+    /// that say what goes wrong, where and when.
+    Generate(generate::GenerateArgs),
 }
 
 /// How to log; to standard error, always.
@@ -136,6 +144,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Checkpoint(args) => checkpoint::run(&args),
+        Command::Generate(args) => generate::run(&args),
     };
     done.unwrap_or_else(|error| failure(&error))
 }
