@@ -9,6 +9,7 @@ mod hosts;
 mod language;
 mod layout;
 mod metrics;
+mod peers;
 mod servers;
 mod source;
 
@@ -48,6 +49,7 @@ const RULES: &[Rule] = &[
     Rule { name: "hosts and paths", check: hosts::check },
     Rule { name: "metric names", check: metrics::check },
     Rule { name: "real servers", check: servers::check },
+    Rule { name: "peers", check: peers::check },
 ];
 
 /// A place that breaks a rule.
