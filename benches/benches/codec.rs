@@ -4,13 +4,17 @@
 //! cargo bench -p tidewatch-benches --bench codec
 //! ```
 //!
-//! A batch has 3,000 records: `cpu`, `mem` and `disk` of 1,000 hosts in a shuffled order, numbers with 16 or
-//! 17 digits as Telegraf writes them, about 270 bytes each; or as many log lines or values. All series are
-//! known before the clock starts. The time of an item is that of one record.
+//! A batch has 30,000 Telegraf records: `cpu`, `mem` and `disk` of 1,000 hosts in random order, ten of each,
+//! numbers with 16 or 17 digits as Telegraf writes them, 200 to 330 bytes, 8 MB in all; or 3,000 log lines or
+//! values. All series are known before the clock starts. The time of an item is that of one record.
+//!
+//! `telegraf_json` runs with shape prediction and without it, side by side: what prediction gains is the ratio of
+//! two lines of one run. `telegraf_flood` has a label that never repeats, so that nothing can be predicted: what
+//! learning costs is the ratio of its two lines.
 
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
-use tidewatch_connectors::codec::{Format, SourceFormat, for_source};
+use tidewatch_connectors::codec::{Format, SourceFormat, for_source, reference_for_source};
 use tidewatch_dataflow::record::{Decoded, PartitionId, Record, RecordBatch, RecordTime};
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::EventTime;
@@ -34,10 +38,11 @@ fn percent(seed: u64) -> f64 {
     (mix(seed) >> 11) as f64 / (1_u64 << 53) as f64 * 100.0
 }
 
-fn telegraf() -> Vec<String> {
-    let mut lines: Vec<(u64, String)> = (0..HOSTS * 3)
+/// Messages of Telegraf; with `flood` each has a label of its own.
+fn telegraf(flood: bool) -> Vec<String> {
+    let mut lines: Vec<(u64, String)> = (0..HOSTS * 3 * 10)
         .map(|i| {
-            let (host, kind, time) = (i / 3, i % 3, START + mix(i) % 10_000);
+            let (host, kind, time) = (i / 3 % HOSTS, i % 3, START + mix(i) % 10_000);
             let (a, b) = (percent(i * 7), percent(i * 7 + 1));
             let (fields, name, more) = match kind {
                 0 => {
@@ -64,6 +69,7 @@ fn telegraf() -> Vec<String> {
                     (fields, "disk", r#""device":"vda","fstype":"ext4","path":"/","#)
                 }
             };
+            let more = if flood { format!(r#"{more}"container":"{:016x}","#, mix(i)) } else { more.into() };
             let line = format!(
                 r#"{{"fields":{{{fields}}},"name":"{name}","tags":{{{more}"dc":"eu-1","host":"web-{host:04}","rack":"r{}","role":"web"}},"timestamp":{time}}}{}"#,
                 host % 40,
@@ -115,20 +121,43 @@ fn values() -> Vec<String> {
     (0..HOSTS * 3).map(|i| format!("{:.1}%", percent(i))).collect()
 }
 
-fn run(bencher: Bencher<'_, '_>, format: Format, lines: Vec<String>) {
-    let keys: Vec<String> = (0..HOSTS).map(|host| format!("web-{host:04}")).collect();
-    let records: Vec<Record<'_>> = (0..)
-        .zip(lines.iter().zip(keys.iter().cycle()))
-        .map(|(offset, (line, key))| Record {
-            offset,
-            time: RecordTime::Created(EventTime::from_millis(START)),
-            key: Some(key.as_bytes()),
-            value: Some(line.as_bytes()),
+/// Whether Telegraf's JSON is predicted or always parsed.
+#[derive(Copy, Clone, Debug)]
+enum Reading {
+    Predicted,
+    Parsed,
+}
+
+/// As records whose values lie one behind the other, as in the batches of a broker.
+fn records<'a>(lines: &[String], all: &'a mut String) -> Vec<Record<'a>> {
+    *all = lines.concat();
+    let mut rest = all.as_str();
+    (0..)
+        .zip(lines)
+        .map(|(offset, line)| {
+            let (value, behind) = rest.split_at(line.len());
+            rest = behind;
+            let host = value.find("web-").and_then(|at| value.get(at..at + 8));
+            Record {
+                offset,
+                time: RecordTime::Created(EventTime::from_millis(START)),
+                key: Some(host.unwrap_or("web-0000").as_bytes()),
+                value: Some(value.as_bytes()),
+            }
         })
-        .collect();
+        .collect()
+}
+
+fn run(bencher: Bencher<'_, '_>, format: Format, reading: Reading, lines: &[String]) {
+    let mut all = String::new();
+    let records = records(lines, &mut all);
     let batch =
         RecordBatch { partition: PartitionId { topic: 0, partition: 0 }, records: &records };
-    let mut codec = for_source(&SourceFormat::new("cpu-usage", format));
+    let source = SourceFormat::new("cpu-usage", format);
+    let mut codec = match reading {
+        Reading::Predicted => for_source(&source),
+        Reading::Parsed => reference_for_source(&source),
+    };
     let mut series = SeriesTable::new(1_000_000);
     let mut out = Decoded::default();
     codec.decode(&batch, &mut series, &mut out);
@@ -143,22 +172,57 @@ fn run(bencher: Bencher<'_, '_>, format: Format, lines: Vec<String>) {
         });
 }
 
-#[divan::bench(args = [Format::TelegrafJson, Format::Auto])]
-fn telegraf_json(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, telegraf());
+/// Decodes `lines` in pieces that a source would hand out, each time with a codec that knows nothing.
+fn run_new(bencher: Bencher<'_, '_>, reading: Reading, lines: &[String]) {
+    let mut all = String::new();
+    let records = records(lines, &mut all);
+    let source = SourceFormat::new("cpu-usage", Format::TelegrafJson);
+    let mut out = Decoded::default();
+    bencher
+        .counter(ItemsCount::new(records.len()))
+        .with_inputs(|| {
+            let codec = match reading {
+                Reading::Predicted => for_source(&source),
+                Reading::Parsed => reference_for_source(&source),
+            };
+            (codec, SeriesTable::new(1_000_000))
+        })
+        .bench_local_refs(|(codec, series)| {
+            for records in records.chunks(4_096) {
+                out.clear();
+                let partition = PartitionId { topic: 0, partition: 0 };
+                codec.decode(black_box(&RecordBatch { partition, records }), series, &mut out);
+                black_box(out.values.len());
+            }
+        });
+}
+
+#[divan::bench(args = [
+    (Format::TelegrafJson, Reading::Predicted),
+    (Format::TelegrafJson, Reading::Parsed),
+    (Format::Auto, Reading::Predicted),
+    (Format::Auto, Reading::Parsed),
+])]
+fn telegraf_json(bencher: Bencher<'_, '_>, (format, reading): (Format, Reading)) {
+    run(bencher, format, reading, &telegraf(false));
+}
+
+#[divan::bench(args = [Reading::Predicted, Reading::Parsed])]
+fn telegraf_flood(bencher: Bencher<'_, '_>, reading: Reading) {
+    run_new(bencher, reading, &telegraf(true));
 }
 
 #[divan::bench(args = [Format::JsonLog, Format::Auto])]
 fn json_log(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, json_logs());
+    run(bencher, format, Reading::Predicted, &json_logs());
 }
 
 #[divan::bench(args = [Format::TextLog, Format::Auto])]
 fn text_log(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, text_logs());
+    run(bencher, format, Reading::Predicted, &text_logs());
 }
 
 #[divan::bench(args = [Format::Value, Format::Auto])]
 fn value(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, values());
+    run(bencher, format, Reading::Predicted, &values());
 }

@@ -34,9 +34,9 @@ pub(super) struct Auto {
 }
 
 impl Auto {
-    pub(super) fn new(source: &SourceFormat) -> Self {
+    pub(super) fn new(source: &SourceFormat, telegraf: TelegrafJson) -> Self {
         Auto {
-            telegraf: TelegrafJson::default(),
+            telegraf,
             value: Value::new(source),
             json_log: JsonLog::default(),
             text_log: TextLog::new(source),
@@ -51,12 +51,16 @@ impl Decode for Auto {
         series: &mut SeriesTable,
         out: &mut Decoded,
     ) -> Result<(), Malformed> {
+        // What is predicted begins with `fields`, so the table below says the same.
+        if self.telegraf.predict(&input, series, out) {
+            return Ok(());
+        }
         let value = input.value.trim_ascii_start();
         match value.first() {
             Some(b'{') if is_log(value) => self.json_log.record(input, series, out),
             Some(b'{') => {
                 let mark = (out.points.len(), out.values.len());
-                match self.telegraf.record(input, series, out) {
+                match self.telegraf.parse(input, series, out) {
                     Err(why) if why.reason == Reason::MissingField => {
                         out.points.truncate(mark.0);
                         out.values.truncate(mark.1);

@@ -161,6 +161,7 @@ impl<'a> Fields<'a> {
             partition: input.partition,
             offset: input.record.offset,
             index,
+            generation: 0,
             event_time: match time {
                 Some(time) => time,
                 None => input.record_time()?,

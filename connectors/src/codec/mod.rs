@@ -48,6 +48,8 @@ use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
+use telegraf::TelegrafJson;
+
 /// The longest value that is decoded: 1 MiB.
 pub const VALUE_MAX: usize = 1 << 20;
 /// The deepest nesting of JSON, counting the record's own object as one.
@@ -113,12 +115,22 @@ impl SourceFormat {
     }
 }
 
-/// The codec of a source. It remembers numbers of field names, so it must be given the same series table
-/// each time to be quick; given another, it is still right.
+/// The codec of a source. It remembers numbers of series and field names, so it must be given the same series
+/// table each time to be quick; given another, it is still right.
 pub fn for_source(source: &SourceFormat) -> Box<dyn Codec> {
+    with_telegraf(source, TelegrafJson::predicting())
+}
+
+/// The same codec without shape prediction: every record is parsed. Slower, and what [`for_source`] must agree
+/// with on every input; for tests and measurements.
+pub fn reference_for_source(source: &SourceFormat) -> Box<dyn Codec> {
+    with_telegraf(source, TelegrafJson::default())
+}
+
+fn with_telegraf(source: &SourceFormat, telegraf: TelegrafJson) -> Box<dyn Codec> {
     match source.format {
-        Format::Auto => Box::new(Each(auto::Auto::new(source))),
-        Format::TelegrafJson => Box::new(Each(telegraf::TelegrafJson::default())),
+        Format::Auto => Box::new(Each(auto::Auto::new(source, telegraf))),
+        Format::TelegrafJson => Box::new(Each(telegraf)),
         Format::Value => Box::new(Each(value::Value::new(source))),
         Format::JsonLog => Box::new(Each(json_log::JsonLog::default())),
         Format::TextLog => Box::new(Each(text_log::TextLog::new(source))),

@@ -72,6 +72,7 @@ impl Decode for TextLog {
             partition: input.partition,
             offset: input.record.offset,
             index: 0,
+            generation: 0,
             event_time,
             level: word(rest).or(priority).unwrap_or_default(),
             host: input.key_text()?.unwrap_or(UNKNOWN).into(),
