@@ -15,7 +15,7 @@ pub struct MetricPoint {
     /// Name of the measurement, that of the statistic: `cpu`.
     pub measurement: Arc<str>,
     /// Labels of the group, with `window` naming the window (`10s`, or `5m/10s` when it slides).
-    pub labels: Arc<Labels>,
+    pub labels: Labels,
     /// The end of the window.
     pub time: EventTime,
     /// Field names and finite values; always written as floats.

@@ -3,9 +3,11 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
-use timely::dataflow::StreamVec;
+use timely::Container;
+use timely::container::DrainContainer;
 use timely::dataflow::channels::pact::ParallelizationContract;
 use timely::dataflow::operators::Operator;
+use timely::dataflow::{Stream, StreamVec};
 
 use super::{Inbox, PaneMachine};
 use crate::checkpoint::{Checkpointed, Participant, PieceWriter};
@@ -34,8 +36,8 @@ impl StopFlag {
 /// that does not lie before that stamp's pane. The output of pane `P` travels at the last instant of `P`, so
 /// that a frontier at `t` says that everything decided before `t` has been handed on. When the input ends (an
 /// empty frontier) and `stop` is not set, everything that waits is applied: the end of time.
-pub fn apply_panes<'scope, T, D, P, M, A>(
-    stream: StreamVec<'scope, T, D>,
+pub fn apply_panes<'scope, T, D, C, P, M, A>(
+    stream: Stream<'scope, T, C>,
     pact: P,
     name: &str,
     stop: StopFlag,
@@ -44,8 +46,8 @@ pub fn apply_panes<'scope, T, D, P, M, A>(
 ) -> StreamVec<'scope, T, M::Output>
 where
     T: EventTimestamp,
-    D: Clone + 'static,
-    P: ParallelizationContract<T, Vec<D>>,
+    C: Container + for<'a> DrainContainer<Item<'a> = D>,
+    P: ParallelizationContract<T, C>,
     M: PaneMachine,
     M::Output: Clone,
     A: FnMut(EventTime, D, &mut Inbox<M::Partial>, &mut M) + 'static,
@@ -55,8 +57,8 @@ where
 
 /// As [`apply_panes`], for a machine whose state is part of every checkpoint: it is put between two panes,
 /// when everything before the cut is applied and nothing else. `machine` has been restored already.
-pub fn apply_panes_checkpointed<'scope, T, D, P, M, A>(
-    stream: StreamVec<'scope, T, D>,
+pub fn apply_panes_checkpointed<'scope, T, D, C, P, M, A>(
+    stream: Stream<'scope, T, C>,
     pact: P,
     name: &str,
     stop: StopFlag,
@@ -66,8 +68,8 @@ pub fn apply_panes_checkpointed<'scope, T, D, P, M, A>(
 ) -> StreamVec<'scope, T, M::Output>
 where
     T: EventTimestamp,
-    D: Clone + 'static,
-    P: ParallelizationContract<T, Vec<D>>,
+    C: Container + for<'a> DrainContainer<Item<'a> = D>,
+    P: ParallelizationContract<T, C>,
     M: PaneMachine + Checkpointed,
     M::Output: Clone,
     A: FnMut(EventTime, D, &mut Inbox<M::Partial>, &mut M) + 'static,
@@ -78,8 +80,8 @@ where
 
 type Snapshot<M> = fn(&mut M, &mut PieceWriter<'_>);
 
-fn drive<'scope, T, D, P, M, A>(
-    stream: StreamVec<'scope, T, D>,
+fn drive<'scope, T, D, C, P, M, A>(
+    stream: Stream<'scope, T, C>,
     pact: P,
     name: &str,
     stop: StopFlag,
@@ -89,8 +91,8 @@ fn drive<'scope, T, D, P, M, A>(
 ) -> StreamVec<'scope, T, M::Output>
 where
     T: EventTimestamp,
-    D: Clone + 'static,
-    P: ParallelizationContract<T, Vec<D>>,
+    C: Container + for<'a> DrainContainer<Item<'a> = D>,
+    P: ParallelizationContract<T, C>,
     M: PaneMachine,
     M::Output: Clone,
     A: FnMut(EventTime, D, &mut Inbox<M::Partial>, &mut M) + 'static,
@@ -104,7 +106,7 @@ where
             // 1. Admit: every message waits in its admission pane.
             input.for_each(|capability, batch| {
                 let stamp = capability.least().map_or(EventTime::MIN, EventTimestamp::event_time);
-                for message in batch.drain(..) {
+                for message in batch.drain() {
                     admit(stamp, message, &mut inbox, &mut machine);
                 }
             });

@@ -38,6 +38,16 @@ pub enum WireError {
         /// The type of the records.
         record: &'static str,
     },
+    /// A record that is none.
+    #[error(
+        "could not decode a batch of `{record}`: number {index} is none; run the same build in every process"
+    )]
+    Record {
+        /// The type of the records.
+        record: &'static str,
+        /// Its number in the batch, from 0; the number of records when something follows the last one.
+        index: u32,
+    },
     /// Fewer or more bytes than the header announces.
     #[error(
         "could not decode a batch of `{record}`: {found} bytes came instead of {expected}; \

@@ -2,12 +2,14 @@
 //!
 //! A [`Batch`] holds records of one [`Pod`] type, which [`impl_pod!`](crate::impl_pod) makes of any struct of
 //! `u32`, `u64` and `f64` fields. Inside a process it is moved as it is; between processes its [`Codec`]
-//! writes and reads it. There are two, and a `Vec` of records with serde is the third way:
+//! writes and reads it. There are two; a [`Codec`] of one's own serves records that deserve it, as those of the
+//! feeds do; and a `Vec` of records with serde needs none:
 //!
 //! | container | on the wire | use it for |
 //! | --- | --- | --- |
 //! | `Vec<R>` | bincode of serde, by timely itself | anything that has text, options or lists |
 //! | [`Columns<R>`](Columns) | plain little-endian columns | plain records that are many |
+//! | [`Batch<R, C>`](Batch) | as `C` says | records for which every byte counts |
 //! | `Abomonated<R>`, feature `abomonation` | rows as the memory has them | measuring only: read its module |
 //!
 //! `benches/benches/wire.rs` measures the three side by side, and `benches/README.md` has the figures.

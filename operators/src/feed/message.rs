@@ -33,8 +33,8 @@ pub enum FeedMessage {
     },
     /// A fold.
     Partial {
-        /// Stable hash of the group's labels.
-        hash: u64,
+        /// The bucket of the group's labels, which decides which worker it goes to.
+        bucket: u8,
         /// Index of the sending worker.
         sender: u32,
         /// The sender's number for the group.
@@ -50,11 +50,18 @@ pub enum FeedMessage {
     },
 }
 
+/// The bucket of labels with this stable hash. There are 256, so it is one byte.
+pub(super) fn bucket_of(stable_hash: u64) -> u8 {
+    const { assert!(BUCKETS == 256) };
+    (stable_hash % BUCKETS) as u8
+}
+
 impl FeedMessage {
     /// The bucket that decides which worker it goes to.
     pub fn bucket(&self) -> u64 {
         match self {
-            FeedMessage::Group { hash, .. } | FeedMessage::Partial { hash, .. } => hash % BUCKETS,
+            FeedMessage::Group { hash, .. } => u64::from(bucket_of(*hash)),
+            FeedMessage::Partial { bucket, .. } => u64::from(*bucket),
         }
     }
 }

@@ -38,7 +38,7 @@ impl Selector {
 
     /// Whether the samples of `series` in the selector's field belong to it.
     pub fn matches(&self, series: &Series) -> bool {
-        series.measurement == self.measurement
+        *series.measurement == *self.measurement
             && self.filters.iter().all(|(name, values)| {
                 series.labels.get(name).is_some_and(|v| values.iter().any(|w| w == v))
             })

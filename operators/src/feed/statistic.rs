@@ -21,7 +21,7 @@ pub(super) struct WindowConsumer {
     /// Windows that begin before are computed and not put out.
     pub(super) complete_from: EventTime,
     /// For each group the labels of its points, made at its first firing.
-    labels: Vec<Option<Arc<Labels>>>,
+    labels: Vec<Option<Labels>>,
 }
 
 /// The name of a window in labels: its size, and its slide where that differs.
@@ -72,7 +72,7 @@ impl WindowConsumer {
         if entry.is_none() {
             let group = groups.get(at)?;
             let window = std::iter::once(("window", self.label.as_str()));
-            *entry = Some(Arc::new(Labels::from_pairs(group.iter().chain(window))));
+            *entry = Some(Labels::from_pairs(group.iter().chain(window)));
         }
         let labels = entry.clone()?;
         let value = firing.value;

@@ -62,6 +62,38 @@ impl ConditionPartial {
     pub(super) fn instants(&self) -> &[Instant] {
         &self.instants
     }
+
+    /// How many instants there are.
+    pub(crate) fn len(&self) -> usize {
+        self.instants.len()
+    }
+
+    /// The value of each instant, in order.
+    pub(crate) fn values(&self) -> impl Iterator<Item = f64> {
+        self.instants.iter().map(|instant| instant.value)
+    }
+
+    /// Each instant in order: milliseconds since the start of the pane, class as a number, value.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (u32, u8, f64)> {
+        self.instants.iter().map(|i| (i.offset, i.class as u8, i.value))
+    }
+
+    /// What [`ConditionPartial::parts`] told; `None` when it is not of that kind.
+    pub(crate) fn from_parts(parts: impl IntoIterator<Item = (u32, u8, f64)>) -> Option<Self> {
+        let instant = |(offset, class, value)| {
+            let class = match class {
+                0 => Class::Holding,
+                1 => Class::Between,
+                2 => Class::Clear,
+                _ => return None,
+            };
+            Some(Instant { value, offset, class })
+        };
+        let instants: SmallVec<[Instant; 1]> =
+            parts.into_iter().map(instant).collect::<Option<_>>()?;
+        let in_order = instants.is_sorted_by(|a, b| a.offset < b.offset);
+        (in_order && !instants.is_empty()).then_some(ConditionPartial { instants })
+    }
 }
 
 /// Sorts instants and makes one of those with the same offset.
