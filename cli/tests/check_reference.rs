@@ -144,6 +144,7 @@ fn documented_defaults_are_the_real_ones() {
         ("[time]", "future_tolerance"),
         ("[time]", "start"),
         ("[time]", "on_retention"),
+        ("[time]", "on_recreated"),
         ("[time]", "stale_after"),
         ("[time]", "max_lead"),
         ("[checkpoint]", "enabled"),

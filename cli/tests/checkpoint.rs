@@ -22,8 +22,9 @@ use tidewatch_connectors::state::DirectoryStore;
 use tidewatch_dataflow::checkpoint::{
     Cut, Fence, Keeper, KeeperConfig, PieceWriter, RunInfo, StateStore, WorkerPieces,
 };
-use tidewatch_dataflow::ingest::ResumePoint;
+use tidewatch_dataflow::ingest::{Decision, Facts, Quarantined, ResumePoint};
 use tidewatch_dataflow::record::PartitionId;
+use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
 use tidewatch_dataflow::time::{Clock, EventTime};
 use tidewatch_testkit::wait_for;
@@ -183,12 +184,24 @@ fn put(worker: usize, second: u64, ingest: &mut Versions, windows: &mut Versions
     let points = [point(0, Some(1_000 + second as i64)), point(1, None)];
     let mut pieces = PieceWriter::new(ingest);
     pieces.put("partitions", &points.to_vec());
+    if (worker, second) == (0, 30) {
+        let mut facts = Facts::default();
+        facts.learn(quarantine());
+        pieces.put("facts", &facts);
+    }
     let ingest = ("ingest".into(), pieces.finish());
     let mut pieces = PieceWriter::new(windows);
     for pane in 1..=second / 10 {
         pieces.put_version(&format!("pane/{pane}"), pane, || vec![pane as u8; 1_500]);
     }
     vec![ingest, ("feed/0".into(), pieces.finish())]
+}
+
+/// A group that a rule leaves out.
+fn quarantine() -> Decision {
+    let group = Labels::from_pairs([("host", "web-1"), ("cpu", "cpu-total")]);
+    let operator = "detect/cpu.usage_active/10s#310f6b4c46be9e1a/rule cpu_sustained".into();
+    Decision::Quarantined { what: Quarantined { operator, content: 7, group }, from: at(20) }
 }
 
 /// Compares `told` with `tests/checkpoint/FILE`, or writes it there.

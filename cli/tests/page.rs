@@ -182,6 +182,7 @@ fn line(offset: i64, seconds: u64, message: &str) -> LogLine {
         partition: PartitionId { topic: 0, partition: 0 },
         offset,
         index: 0,
+        generation: 0,
         event_time: at(seconds),
         level: Level::Error,
         host: "web-1".into(),
@@ -194,7 +195,7 @@ fn line(offset: i64, seconds: u64, message: &str) -> LogLine {
 fn point(seconds: u64, mean: f64) -> MetricPoint {
     MetricPoint {
         measurement: "cpu".into(),
-        labels: Arc::new(Labels::from_pairs([("host", "web-1"), ("window", "10s")])),
+        labels: Labels::from_pairs([("host", "web-1"), ("window", "10s")]),
         time: at(seconds),
         fields: [("mean".into(), mean)].into_iter().collect(),
         is_correction: false,

@@ -223,12 +223,12 @@ fn a_log_that_is_too_short_stops_that_partition_only_and_says_so() {
     let error = until_error(&mut reader, at(0, 0));
     let ConnectorError::Refused { endpoint, reason } = &error else { panic!("{error:?}") };
     assert!(endpoint.contains("t/0"), "{endpoint}");
-    for part in ["offset 99", "ends at 3", "topic was recreated", "`store`"] {
+    for part in ["offset 99", "ends at 3", "topic was recreated", "`on_recreated"] {
         assert!(reason.contains(part), "no {part} in: {reason}");
     }
     assert!(reader.poll(at(0, 0), budget(10), &mut |_| {}).is_err(), "it must be told again");
     let fault = reader.fault(at(0, 0)).unwrap();
-    assert_eq!(fault, PartitionFault::Shorter { wanted: 99, end: 3 });
+    assert_eq!(fault, PartitionFault::Shorter { wanted: 99, first: 0, end: 3 });
     let health = reader.health().snapshot();
     assert!(health.stopped.len() == 1 && health.stopped[0].contains("t/0"), "{health:?}");
     assert!(!health.is_ready());
@@ -260,7 +260,7 @@ fn the_record_before_proves_that_the_log_is_the_same() {
     let mut other = from(SeenRecord { hash: seen.hash ^ 1, ..seen });
     let error = until_error(&mut other, at(0, 0)).to_string();
     assert!(error.contains("offset 1 ") && error.contains("topic was recreated"), "{error}");
-    assert_eq!(other.fault(at(0, 0)), Some(PartitionFault::Different { offset: 1 }));
+    assert_eq!(other.fault(at(0, 0)), Some(PartitionFault::Different { offset: 1, first: 0 }));
 }
 
 /// Polls for one record at a time, each time only after a wake-up or a record.

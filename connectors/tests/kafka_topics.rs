@@ -130,6 +130,7 @@ fn letter(offset: i64, value: &[u8]) -> DeadLetter {
     DeadLetter {
         partition: at(1, 3),
         offset,
+        generation: 0,
         reason: Reason::NotANumber,
         detail: "`höst` is no number".into(),
         key: Some(b"web-1"[..].into()),
@@ -175,12 +176,13 @@ async fn dead_letters_carry_their_origin_and_reason() {
         ("tidewatch.topic", "cpu-usage"),
         ("tidewatch.partition", "3"),
         ("tidewatch.offset", "7"),
+        ("tidewatch.generation", "0"),
         ("tidewatch.event_time", "2026-11-22T19:19:56.120Z"),
     ];
     assert_eq!(headers, expected.map(|(k, v)| (k.to_owned(), v.to_owned())));
     let message = consumer.poll(LIMIT).unwrap().unwrap();
     assert_eq!((message.key(), message.payload()), (None, Some(&b""[..])));
-    assert_eq!(message.headers().unwrap().count(), 5);
+    assert_eq!(message.headers().unwrap().count(), 6);
 }
 
 #[tokio::test]

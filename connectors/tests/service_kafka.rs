@@ -286,6 +286,7 @@ async fn dead_letters_reach_their_topic() {
     let letter = |offset| DeadLetter {
         partition: at(0, 2),
         offset,
+        generation: 0,
         reason: Reason::Unparseable,
         detail: "nonsense".into(),
         key: None,
@@ -304,6 +305,7 @@ async fn dead_letters_reach_their_topic() {
             ("tidewatch.topic", "logs"),
             ("tidewatch.partition", "2"),
             ("tidewatch.offset", offset),
+            ("tidewatch.generation", "0"),
         ]
         .map(|(k, v)| (k.to_owned(), v.to_owned()))
     };

@@ -20,7 +20,8 @@ use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 use tidewatch_connectors::kafka::producer::{Message, Producer};
 use tidewatch_connectors::kafka::{
-    Assigned, KafkaConfig, KafkaReader, OnRetention, PartitionFault, SeenRecord, Start, TopicWatch,
+    Assigned, KafkaConfig, KafkaReader, OnRecreated, OnRetention, PartitionFault, SeenRecord,
+    Start, TopicWatch,
 };
 use tidewatch_dataflow::record::Topics;
 use tidewatch_dataflow::source::{Poll, SourceReader};
@@ -155,21 +156,62 @@ fn a_topic_made_anew_is_told_from_the_one_that_was_read() {
     // Longer than the one before, so that no offset is out of range.
     write(&config, &name, &["v", "w", "x", "y", "z"]);
     // Telling that the topic is missing may go on for a moment.
-    let different = PartitionFault::Different { offset: 2 };
     let found = wait_for(LIMIT, || {
         let _ = reader.poll(at(0, 0), budget(10), &mut |_| panic!("read from another log"));
         reader.fault(at(0, 0))
     });
-    assert_eq!(found, Some(different));
+    assert!(found.is_some_and(|fault| fault.is_recreated()), "{found:?}");
     let error = until_error(&mut reader, at(0, 0)).to_string();
     assert!(error.contains("topic was recreated"), "{error}");
 
+    let different = PartitionFault::Different { offset: 2, first: 0 };
     let mut resumed = resume(&config, &topics, 3, Some(seen), OnRetention::Earliest);
     until_error(&mut resumed, at(0, 0));
     assert_eq!(resumed.fault(at(0, 0)), Some(different));
     let mut resumed = resume(&config, &topics, 9, None, OnRetention::Earliest);
     let error = until_error(&mut resumed, at(0, 0)).to_string();
     assert!(error.contains("ends at 5") && error.contains("topic was recreated"), "{error}");
+    assert!(!resumed.is_recreated(at(0, 0)), "nobody has said that it is to be read anew");
+    resumed.on_recreated(OnRecreated::Restart);
+    assert!(resumed.is_recreated(at(0, 0)));
+
+    // A log that has lost its beginning may be the old one, cut short.
+    broker.delete_records(&name, 0, 3).unwrap();
+    let mut resumed = resume(&config, &topics, 9, None, OnRetention::Earliest);
+    resumed.on_recreated(OnRecreated::Restart);
+    let error = until_error(&mut resumed, at(0, 0)).to_string();
+    assert!(error.contains("cut short") && error.contains("`store`"), "{error}");
+    assert!(!resumed.is_recreated(at(0, 0)));
+}
+
+#[test]
+fn a_topic_made_anew_in_a_moment_is_noticed_before_anything_of_it_is_read() {
+    let Some(broker) = broker() else { return };
+    let (name, _, config) = topic(broker, "moment", &[]);
+    let (other, _, _) = topic(broker, "stays", &[]);
+    let topics = Topics::new([&name, &other]);
+    let both = [at(0, 0), at(1, 0)];
+    for topic in [&name, &other] {
+        write(&config, topic, &["a", "b", "c"]);
+    }
+    let mut reader = open(&config, &topics, &both.map(|p| (p, Start::Earliest)));
+    for partition in both {
+        assert_eq!(texts(&read_to_end(&mut reader, partition)), ["a", "b", "c"]);
+    }
+    reader.on_recreated(OnRecreated::Restart);
+    broker.delete_topic(&name).unwrap();
+    let made = wait_for(LIMIT, || broker.create_topic(&name, 1).ok());
+    assert!(made.is_some());
+    // Nobody has polled since, and no offset is out of range.
+    write(&config, &name, &["v", "w", "x", "y", "z"]);
+    write(&config, &other, &["d"]);
+    let found = wait_for(LIMIT, || {
+        let _ = reader.poll(at(0, 0), budget(10), &mut |_| panic!("read from another log"));
+        reader.fault(at(0, 0))
+    });
+    assert_eq!(found, Some(PartitionFault::Replaced));
+    assert!(reader.is_recreated(at(0, 0)) && !reader.is_recreated(at(1, 0)));
+    assert_eq!(texts(&read_count(&mut reader, at(1, 0), 1)), ["d"], "others are read on");
 }
 
 #[test]

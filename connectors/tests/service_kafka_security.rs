@@ -145,6 +145,7 @@ async fn who_may_not_write_is_told_so() {
     let letter = DeadLetter {
         partition: at(0, 0),
         offset: 1,
+        generation: 0,
         reason: Reason::Unparseable,
         detail: String::new().into(),
         key: None,

@@ -25,6 +25,7 @@ fn line(offset: i64) -> LogLine {
         partition: PartitionId { topic: 0, partition: 3 },
         offset,
         index: 0,
+        generation: 0,
         event_time: EventTime::from_millis(START + 120),
         level: Level::Error,
         host: "web-1".into(),
@@ -47,7 +48,7 @@ fn sink(elastic: &Elastic, index: &str) -> (SinkHandle<LogLine>, Dead) {
         retry_delay_max: Duration::from_millis(100),
         ..config.delivery()
     };
-    let writer = config.open(Topics::new(["server-logs"]), 0).unwrap();
+    let writer = config.open(Topics::new(["server-logs"])).unwrap();
     let sink = Delivery::spawn(
         &Handle::current(),
         "elasticsearch",

@@ -24,7 +24,7 @@ const START: u64 = 1_795_376_400_000;
 fn point(measurement: &str, labels: &[(&str, &str)], second: u64, value: f64) -> MetricPoint {
     MetricPoint {
         measurement: measurement.into(),
-        labels: Arc::new(Labels::from_pairs(labels.iter().copied())),
+        labels: Labels::from_pairs(labels.iter().copied()),
         time: EventTime::from_millis(START + second * 1_000),
         fields: [("mean".into(), value)].into_iter().collect(),
         is_correction: false,

@@ -105,6 +105,8 @@ pub enum EndReason {
     Merged,
     /// Its rule was changed or taken away while it was open, so nothing watches it any more.
     RuleChanged,
+    /// Its rule crashed at the group, over and over, and leaves the group out: nothing watches it any more.
+    Quarantined,
 }
 
 /// What happened to an incident.

@@ -101,6 +101,8 @@ pub struct DeadLetter {
     pub partition: PartitionId,
     /// Its offset.
     pub offset: i64,
+    /// Which topic of its name it was read from; see [`Generation`](crate::ingest::Generation).
+    pub generation: u32,
     /// Why it was refused.
     pub reason: Reason,
     /// What exactly.

@@ -139,7 +139,7 @@ impl fmt::Display for Level {
     }
 }
 
-/// A log line, ready for a store. Its identity is (partition, offset, index).
+/// A log line, ready for a store. Its identity is (generation, partition, offset, index).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Partition it was read from.
@@ -148,6 +148,9 @@ pub struct LogLine {
     pub offset: i64,
     /// Which line of the record, from 0.
     pub index: u32,
+    /// Which topic of its name it was read from; see [`Generation`](crate::ingest::Generation). Codecs leave it
+    /// at 0.
+    pub generation: u32,
     /// When it was written, by its own account.
     pub event_time: EventTime,
     /// How serious.

@@ -50,6 +50,13 @@ pub trait SourceReader {
     fn assign(&mut self, partition: PartitionId, offset: Option<i64>)
     -> Result<(), ConnectorError>;
 
+    /// Whether the log of `partition` turned out not to be the one that was read, and is to be read from its
+    /// beginning: its topic was made anew. Polls of it fail from then on. A reader that cannot tell says no.
+    fn is_recreated(&self, partition: PartitionId) -> bool {
+        let _ = partition;
+        false
+    }
+
     /// How many records lie between the position of `partition` and the end of its log, where known.
     fn lag(&self, partition: PartitionId) -> Option<u64>;
 }

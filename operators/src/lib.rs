@@ -25,6 +25,7 @@
 pub mod aggregate;
 pub mod alert;
 pub mod detect;
+pub mod evaluation;
 pub mod feed;
 pub mod group;
 pub mod keyed;

@@ -2,6 +2,7 @@
 //!
 //! - `cargo xtask test` does all set-up and runs everything, see [`mod@test`];
 //! - `cargo xtask chaos` kills the program on real servers, see [`chaos`];
+//! - `cargo xtask compare` measures the program beside other engines, see [`compare`];
 //! - `cargo xtask tidy` checks the house rules, see [`tidy`];
 //! - `cargo xtask services` fetches the real servers, see [`services`].
 
@@ -12,6 +13,7 @@
 )]
 
 mod chaos;
+mod compare;
 mod services;
 mod shell;
 mod test;
@@ -39,6 +41,11 @@ enum Task {
     Test(test::TestArguments),
     /// Kills the program again and again on real servers, and checks what it leaves behind.
     Chaos(chaos::ChaosArguments),
+    // Described where its arguments are, at length.
+    Compare(compare::CompareArguments),
+    /// Runs a program and writes down what it and all its descendants cost.
+    #[command(hide = true)]
+    Meter(compare::meter::MeterArguments),
     /// Checks the house rules.
     Tidy,
     /// Fetches, lists and locates the real servers for the service tests.
@@ -62,6 +69,8 @@ fn run(task: Task, project: &Path) -> Result<bool> {
     match task {
         Task::Test(arguments) => test::run(&arguments, project),
         Task::Chaos(arguments) => chaos::run(&arguments, project),
+        Task::Compare(arguments) => compare::run(&arguments, project),
+        Task::Meter(arguments) => compare::meter::run(&arguments),
         Task::Tidy => tidy::run(project).map(|()| true),
         Task::Services(command) => services::run(command, project).map(|()| true),
     }

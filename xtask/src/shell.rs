@@ -140,7 +140,7 @@ pub(crate) fn end_tree(child: &mut Child) {
 }
 
 /// All processes below `root`, leaves last.
-fn descendants(root: u32) -> Vec<u32> {
+pub(crate) fn descendants(root: u32) -> Vec<u32> {
     let mut found = vec![root];
     let mut next = 0;
     while let Some(&pid) = found.get(next) {

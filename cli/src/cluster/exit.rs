@@ -7,6 +7,7 @@
 //! | 2 | wrong usage or an invalid configuration | ends with 2 |
 //! | 3 | the state was refused: a person must act | ends with 3 |
 //! | 4 | fenced: a newer run has taken over | ends with 4 |
+//! | 5 | a topic was recreated: the next run reads it | starts all members again |
 //! | 130 | asked twice to stop, left at once | |
 //! | a signal | crashed, or was killed | starts all members again |
 
@@ -25,6 +26,8 @@ pub const INVALID: u8 = 2;
 pub const REFUSED: u8 = 3;
 /// Fenced, as [`Final::Fenced`] says.
 pub const FENCED: u8 = 4;
+/// Ended by [`Renewed`].
+pub const RENEWED: u8 = 5;
 /// Asked twice to stop.
 pub const FORCED: u8 = 130;
 
@@ -68,10 +71,18 @@ impl Final {
     }
 }
 
+/// An end that only another start can follow: a topic was made anew, and is read from its beginning by the next
+/// run. Give it to an error as context, and [`code`] finds it.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the run has ended, so that the next one reads the new topic")]
+pub struct Renewed;
+
 /// The exit code for an error that ends a process.
 pub fn code(error: &anyhow::Error) -> u8 {
     if let Some(end) = error.downcast_ref::<Final>() {
         end.code()
+    } else if error.is::<Renewed>() {
+        RENEWED
     } else if error.is::<ConfigErrors>() || error.is::<HostfileError>() {
         INVALID
     } else {
@@ -83,6 +94,11 @@ pub fn code(error: &anyhow::Error) -> u8 {
 pub(super) fn for_good(status: ExitStatus) -> Option<u8> {
     let code = status.code().and_then(|code| u8::try_from(code).ok())?;
     matches!(code, INVALID | REFUSED | FENCED).then_some(code)
+}
+
+/// Whether a member ended for the next run to read a topic that was made anew.
+pub(super) fn is_renewal(status: ExitStatus) -> bool {
+    status.code() == Some(i32::from(RENEWED))
 }
 
 /// Whether a process was ended by something that its own code did not see coming: a signal, or a panic where

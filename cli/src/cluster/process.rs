@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::exit;
+use crate::crumb;
 
 /// The environment variable by which a supervisor tells its members who it is.
 pub(super) const PARENT: &str = "TIDEWATCH_PARENT";
@@ -29,7 +30,8 @@ pub fn crumbs() -> Option<PathBuf> {
     std::env::var_os(CRUMBS).filter(|_| is_member()).map(PathBuf::from)
 }
 
-/// Makes every panic abort the process.
+/// Makes every panic abort the process. A member first leaves word of the group that the thread evaluates, if it
+/// does.
 ///
 /// In a cluster of threads a panicking worker would leave the others waiting for ever with a frontier
 /// that stands still; a dead process is noticed and restarted.
@@ -37,6 +39,9 @@ pub fn abort_on_panic() {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
         report(panic);
+        if let Some(Err(error)) = crumbs().map(|dir| crumb::leave_word(&dir)) {
+            tracing::warn!(%error, "could not leave word of the panic: a group that crashes us stays unknown");
+        }
         std::process::abort();
     }));
 }

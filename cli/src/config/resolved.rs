@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use tidewatch_connectors::codec::SourceFormat;
-use tidewatch_connectors::kafka::{KafkaConfig, OnRetention};
+use tidewatch_connectors::kafka::{KafkaConfig, OnRecreated, OnRetention};
 use tidewatch_connectors::sinks::ReceiverConfig;
 use tidewatch_connectors::state::Location;
 use tidewatch_dataflow::config::Secret;
@@ -101,6 +101,8 @@ pub struct TimeConfig {
     pub start: Start,
     /// What to do when records between the checkpoint and now are gone.
     pub on_retention: OnRetention,
+    /// What to do when a topic was made anew.
+    pub on_recreated: OnRecreated,
     /// Episodes that were over longer ago than this are summarised.
     pub stale_after: Duration,
     /// How far a partition may lead what is applied; at least two of the longest panes.

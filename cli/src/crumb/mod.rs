@@ -1,4 +1,4 @@
-//! Crumbs: finding the record that crashes the process, over its crashes.
+//! Crumbs: finding the record, or the group, that crashes the process, over its crashes.
 //!
 //! ```text
 //!  worker    set(first..last)  decode  clear()      the crumb: 40 bytes in the page cache, which
@@ -9,14 +9,18 @@
 //!  3rd crash   the same single record           ──► poison: the run journals it as skipped
 //! ```
 //!
+//! A **group** that crashes a rule or window needs no such search: the panic hook of the thread that evaluates it
+//! leaves word of the group itself ([`leave_word`]). Three such panics put the group in quarantine.
+//!
 //! Workers write, each its own [`Crumb`]; the supervisor reads ([`read_all`]) once all members have
-//! ended, and keeps the [`Suspects`], which the members of the next run load and never write.
+//! ended, and [`take_words`]; and keeps the [`Suspects`], which the members of the next run load and never write.
 //!
 //! # What keeps an innocent record from being skipped
 //! Within a process only one worker at a time decodes a suspected record by itself, so a crash finds at
 //! most one single record under way; members that the supervisor had to kill bring no suspects at all;
 //! and a record has to be found there twice.
 
+mod panics;
 mod suspects;
 #[cfg(test)]
 mod tests;
@@ -30,6 +34,7 @@ use std::sync::Arc;
 use tidewatch_dataflow::ingest::Breadcrumb;
 use tidewatch_dataflow::record::{PartitionId, Topics};
 
+pub use panics::{leave_word, take_words};
 pub use suspects::{Suspects, SuspectsError};
 
 /// Length of the record at the head of a crumb's file; the names of the topics follow it.

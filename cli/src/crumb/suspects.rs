@@ -1,4 +1,5 @@
-//! The suspects: records that were being decoded when a run crashed, kept over the runs of a supervisor.
+//! The suspects: records that were being decoded, and groups that were being evaluated, when a run crashed; kept
+//! over the runs of a supervisor.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tidewatch_dataflow::ingest::Quarantined;
 use tidewatch_dataflow::record::{PartitionId, Topics};
 
 use super::Suspect;
@@ -16,8 +18,10 @@ use super::Suspect;
 const FILE: &str = "suspects.json";
 /// This many crashes at a record that was read by itself make it poison.
 const POISON_AFTER: u32 = 2;
-/// Ranges and single records remembered, each: beyond that the oldest are acquitted. A crash adds one for
-/// each worker of a process; with names of 249 characters at most, 2 times 1,024 of them are 600 KB.
+/// This many panics of an operator at a group put the group in quarantine: as many crashes as poison takes.
+const QUARANTINE_AFTER: u32 = 3;
+/// Ranges, single records and groups remembered, each: beyond that the oldest are acquitted. A crash adds one for
+/// each worker of a process; with names of 249 characters at most, 3 times 1,024 of them are 900 KB.
 const KEPT: usize = 1_024;
 /// How long a worker sleeps between looks at whether another one's trial is over. Decoding one record
 /// takes microseconds.
@@ -68,12 +72,21 @@ struct Single {
     crashes: u32,
 }
 
-/// Which records are suspected, and which are convicted.
+/// A group that an operator was evaluating when it panicked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Group {
+    what: Quarantined,
+    crashes: u32,
+}
+
+/// Which records and groups are suspected, and which are convicted.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Suspects {
     ranges: Vec<Range>,
     singles: Vec<Single>,
+    groups: Vec<Group>,
     /// The topics of this run, by which members ask.
     #[serde(skip)]
     topics: Option<Topics>,
@@ -118,6 +131,37 @@ impl Suspects {
             }
         }
         self.poison().into_iter().filter(|record| !before.contains(record)).collect()
+    }
+
+    /// Notes the groups that were being evaluated when a run crashed by panics. Returns those that go into
+    /// quarantine by that.
+    pub fn after_panics(
+        &mut self,
+        evaluated: impl IntoIterator<Item = Quarantined>,
+    ) -> Vec<Quarantined> {
+        let mut convicted = Vec::new();
+        for what in evaluated {
+            let known = self.groups.iter_mut().find(|group| group.what == what);
+            let crashes = known.map(|group| {
+                group.crashes = group.crashes.saturating_add(1);
+                group.crashes
+            });
+            match crashes {
+                Some(QUARANTINE_AFTER) => convicted.push(what),
+                Some(_) => {}
+                None => {
+                    self.groups.push(Group { what, crashes: 1 });
+                    keep_newest(&mut self.groups);
+                }
+            }
+        }
+        convicted
+    }
+
+    /// The groups that go into quarantine: to be journaled before anything is computed.
+    pub fn quarantined(&self) -> impl Iterator<Item = &Quarantined> {
+        let convicted = self.groups.iter().filter(|group| group.crashes >= QUARANTINE_AFTER);
+        convicted.map(|group| &group.what)
     }
 
     /// Replaces the file in `dir`, whole or not at all.

@@ -4,6 +4,9 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use tidewatch_dataflow::ingest::Quarantined;
+use tidewatch_dataflow::series::Labels;
+
 use super::*;
 
 const CPU: PartitionId = PartitionId { topic: 0, partition: 3 };
@@ -170,6 +173,55 @@ fn one_suspected_record_at_a_time_within_a_process() {
     other.join().unwrap();
     // The second one was dropped in the middle: its trial is over all the same.
     first.set(CPU, 5, 5);
+}
+
+/// What the panic hook leaves when `host` crashes the rule.
+fn word(dir: &Path, name: &str, host: &str) -> Quarantined {
+    let group = Labels::from_pairs([("host", host)]);
+    let what = Quarantined { operator: "detect/cpu/rule hot".into(), content: 7, group };
+    fs::create_dir_all(dir).unwrap();
+    fs::write(dir.join(name), serde_json::to_vec(&what).unwrap()).unwrap();
+    what
+}
+
+#[test]
+fn a_group_goes_into_quarantine_with_its_third_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    assert_eq!(take_words(&dir.join("nowhere")).unwrap().len(), 0);
+    let crash = || {
+        let mut suspects = Suspects::load(dir).unwrap();
+        let convicted = suspects.after_panics(take_words(dir).unwrap());
+        suspects.save(dir).unwrap();
+        convicted
+    };
+    let web_1 = word(dir, "11-0.panic", "web-1");
+    // Torn, and not finished: they say nothing. Two words of one crash count once.
+    fs::write(dir.join("11-1.panic"), b"{").unwrap();
+    word(dir, "11-2.draft", "web-2");
+    word(dir, "11-3.panic", "web-1");
+    assert_eq!(crash(), []);
+    assert_eq!(crash(), [], "a crash without a word, and no word twice");
+    word(dir, "12-0.panic", "web-1");
+    let web_2 = word(dir, "13-0.panic", "web-2");
+    assert_eq!(crash(), []);
+    assert_eq!(Suspects::load(dir).unwrap().quarantined().count(), 0);
+    word(dir, "14-0.panic", "web-1");
+    word(dir, "15-0.panic", "web-2");
+    assert_eq!(crash(), std::slice::from_ref(&web_1));
+    word(dir, "16-0.panic", "web-2");
+    assert_eq!(crash(), std::slice::from_ref(&web_2));
+    word(dir, "17-0.panic", "web-2");
+    assert_eq!(crash(), [], "it is there already");
+    let suspects = Suspects::load(dir).unwrap();
+    assert_eq!(suspects.quarantined().collect::<Vec<_>>(), [&web_1, &web_2]);
+}
+
+#[test]
+fn a_panic_outside_of_all_groups_leaves_no_word() {
+    let dir = tempfile::tempdir().unwrap();
+    leave_word(dir.path()).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]

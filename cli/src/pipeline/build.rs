@@ -28,6 +28,7 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 
 use super::durability::DurabilityError;
 use super::outputs::Outputs;
+use super::quarantine;
 use super::running::PipelineError;
 use super::worker::Shared;
 
@@ -60,6 +61,7 @@ pub(super) struct Machines {
 pub(super) fn machines(
     shared: &Shared,
     recovery: &Recovery,
+    ingest: &IngestState,
     worker: usize,
 ) -> Result<Machines, PipelineError> {
     let (at, is_restored) = (recovery.resumed_at(), recovery.resumed_at() > EventTime::MIN);
@@ -84,6 +86,10 @@ pub(super) fn machines(
             let on_change = shared.spec.on_change;
             let report = machine.restore_with(&stored, recovery.shard(), at, on_change);
             machines.take(report.map_err(state)?, &name, worker);
+        }
+        quarantine::leave_out(&mut machine, ingest, recovery, &shared.counters);
+        if let Some(fault) = &shared.spec.fault {
+            machine.break_at(fault.clone());
         }
         machines.openings.extend(machine.open_openings());
         machines.feeds.push((machine, participant));

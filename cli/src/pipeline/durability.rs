@@ -9,9 +9,11 @@ use tidewatch_dataflow::checkpoint::{
     CheckpointError, Fence, Keeper, KeeperConfig, Manifest, RestoredState, RunInfo, StateError,
     StateStore, StoreError,
 };
-use tidewatch_dataflow::ingest::{Decision, IngestState, Journal, NoJournal, StoreJournal};
+use tidewatch_dataflow::ingest::{
+    Decision, IngestState, Journal, NoJournal, Quarantined, StoreJournal,
+};
 use tidewatch_dataflow::record::{PartitionId, Topics};
-use tidewatch_dataflow::time::Clock;
+use tidewatch_dataflow::time::{Clock, EventTime};
 
 /// What all workers of a run must agree on before they build anything. Worker 0 says it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,6 +70,17 @@ pub enum DurabilityError {
     /// An operator cannot take its state over.
     #[error(transparent)]
     State(#[from] StateError),
+    /// More groups are left out than single groups can be to blame for.
+    #[error(
+        "{count} groups are in quarantine, more than {max}: windows or rules crash at almost any group; \
+         `tidewatch checkpoint inspect` and the log name them: change or remove these, start another version, or \
+         begin with a new `store`",
+        max = Quarantined::MAX
+    )]
+    Quarantine {
+        /// How many.
+        count: usize,
+    },
     /// The outputs cannot be opened, or cannot go on from their state.
     #[error("{0}")]
     Outputs(String),
@@ -97,7 +110,8 @@ pub struct StoreDurability {
     pub keep: usize,
     /// Where the present comes from.
     pub clock: Clock,
-    /// Decisions to add at the start: records to pass over, since reading them has ended earlier runs.
+    /// Decisions to add at the start: records to pass over and groups to leave out, since they have ended earlier
+    /// runs. A quarantine holds from the cut that the run goes on from, or from when it says if that is later.
     pub decisions: Vec<Decision>,
 }
 
@@ -105,7 +119,7 @@ impl DurabilityError {
     /// Whether the state itself is at fault: another start would find it as it is.
     pub(super) fn is_refused_state(&self) -> bool {
         match self {
-            DurabilityError::State(_) => true,
+            DurabilityError::State(_) | DurabilityError::Quarantine { .. } => true,
             DurabilityError::Checkpoint(error) => {
                 let missing = matches!(error, CheckpointError::Store(StoreError::Missing { .. }));
                 let another =
@@ -144,9 +158,46 @@ impl StoreDurability {
     fn topic_names(&self) -> Vec<String> {
         self.topics.iter().map(str::to_owned).collect()
     }
+
+    /// Says in the log which topics are read from their beginning, since they were made anew.
+    fn report_generations(&self, ingest: &IngestState) {
+        for (index, topic) in self.topics.iter().enumerate() {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            let partition = PartitionId { topic: index, partition: 0 };
+            let generation = ingest.facts.generation(index);
+            if ingest.begins_anew(partition) {
+                tracing::warn!(
+                    topic,
+                    generation = generation.number,
+                    not_before = generation.floor.as_millis(),
+                    "the topic was recreated: reading it from its beginning, as a new generation"
+                );
+            }
+        }
+    }
+
+    /// The decisions to add, for a run that goes on from `cut`.
+    fn decisions_at(&self, cut: EventTime) -> Vec<Decision> {
+        let mut decisions = self.decisions.clone();
+        for decision in &mut decisions {
+            if let Decision::Quarantined { from, .. } = decision {
+                *from = cut.max(*from);
+            }
+        }
+        decisions
+    }
 }
 
 impl Durability {
+    /// What the machine of this process has found out, for worker 0 of another one: takes effect with the next
+    /// run.
+    pub(super) fn found_out(&self, cut: EventTime) -> Vec<Decision> {
+        match self {
+            Durability::Nothing => Vec::new(),
+            Durability::Store(store) => store.decisions_at(cut),
+        }
+    }
+
     /// How often a checkpoint is taken.
     pub(super) fn every(&self) -> Duration {
         match self {
@@ -173,7 +224,8 @@ impl Durability {
         let fence = Fence::claim(Arc::clone(&own.store), &info).map_err(CheckpointError::Store)?;
         let manifest = Manifest::newest(&*own.store, &own.pipeline)?;
         if !own.decisions.is_empty() {
-            let decisions = own.decisions.clone();
+            let cut = manifest.as_ref().map_or(EventTime::MIN, |manifest| manifest.cut.at);
+            let decisions = own.decisions_at(cut);
             StoreJournal::write_first(&*own.store, &fence, own.topic_names(), decisions)
                 .map_err(CheckpointError::Store)?;
         }
@@ -211,9 +263,10 @@ impl Durability {
             ingest =
                 IngestState::read(&sources, |topic| own.topics.index(topics.get(topic as usize)?))?;
         }
-        let since =
-            StoreJournal::load(&*own.store, ingest.journal, |topic| own.topics.index(topic))?;
-        ingest.facts.merge(&since);
+        ingest.go_on(&*own.store, |topic| own.topics.index(topic))?;
+        if size.process == 0 {
+            own.report_generations(&ingest);
+        }
         let config = KeeperConfig {
             pipeline: own.pipeline.clone(),
             topics: own.topic_names(),

@@ -13,6 +13,7 @@
 mod build;
 pub mod durability;
 pub mod outputs;
+mod quarantine;
 pub mod running;
 pub mod spec;
 pub mod worker;

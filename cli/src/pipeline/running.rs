@@ -40,6 +40,12 @@ pub enum PipelineError {
     /// No checkpoint can be written any more.
     #[error("checkpoints have ended: {0}")]
     Checkpoints(Arc<CheckpointError>),
+    /// Topics were made anew: the next run reads them.
+    #[error("`{}` was recreated: to be read from its beginning by the next run", topics.join("`, `"))]
+    Recreated {
+        /// Their names.
+        topics: Vec<String>,
+    },
     /// A worker panicked.
     #[error("a worker ended with a panic: {0}")]
     Panicked(String),
@@ -77,6 +83,11 @@ impl PipelineError {
             PipelineError::Checkpoints(error) => error.is_fenced(),
             _ => false,
         }
+    }
+
+    /// Whether topics were made anew, so that another start is all that is needed.
+    pub fn is_recreated(&self) -> bool {
+        matches!(self, PipelineError::Recreated { .. })
     }
 
     /// Whether the state itself is at fault: another start would find it as it is.

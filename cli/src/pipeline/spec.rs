@@ -7,7 +7,7 @@ use tidewatch_dataflow::ingest::IngestConfig;
 use tidewatch_dataflow::record::Topics;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{Clock, EventTime, PaneSize};
-use tidewatch_operators::feed::{FeedSpec, OnChange};
+use tidewatch_operators::feed::{Fault, FeedSpec, OnChange};
 
 /// Settings of time, as [`PipelineSpec::new`] takes them; see [`IngestConfig`] for their meaning.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct PipelineSpec {
     pub complete_from: EventTime,
     /// What becomes of the state of rules and windows whose configuration has changed.
     pub on_change: OnChange,
+    /// A defect for tests of what becomes of one; `None` in production.
+    pub fault: Option<Fault>,
 }
 
 /// 4 million points of 40 bytes and one number of 16 each are 224 MB a worker.
@@ -74,6 +76,7 @@ impl PipelineSpec {
             series_max: 1_000_000,
             complete_from: EventTime::MIN,
             on_change: OnChange::Reset,
+            fault: None,
         }
     }
 }

@@ -21,6 +21,7 @@ use timely::worker::Worker;
 use super::build::{Parts, build, machines};
 use super::durability::{Begin, BeginFailure, Durability, Handout, Resumption, RunSize};
 use super::outputs::Outputs;
+use super::quarantine;
 use super::running::PipelineError;
 use super::spec::PipelineSpec;
 use crate::cluster::Pulse;
@@ -154,7 +155,8 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
     };
     let mut failed = None;
     let resumption = shared.resumption.take(local_workers, || {
-        let resumed = shared.durability.resume(&begin, size).and_then(|resumption| {
+        let resumed = shared.durability.resume(&begin, size).and_then(|mut resumption| {
+            quarantine::settle(&shared.spec, Arc::make_mut(&mut resumption.ingest))?;
             shared.outputs.resume(&resumption)?;
             Ok(resumption)
         });
@@ -182,6 +184,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         journal: shared.durability.journal(&resumed, worker.index()),
         processes: worker.peers() / local_workers,
         checkpoints: resumed.keeper.clone().map(|keeper| (keeper, pace)),
+        counters: Arc::clone(&shared.counters.ingest),
     };
     let mut control = ControlPlane::new(
         worker,
@@ -192,13 +195,19 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         resumed.ingest.facts.clone(),
         direction,
     );
+    if size.process > 0 && worker.index().is_multiple_of(local_workers) {
+        let decisions = shared.durability.found_out(recovery.resumed_at());
+        if !decisions.is_empty() {
+            control.send(Control::FoundOut { decisions });
+        }
+    }
     // 3. The dataflow.
     let applied = ProbeHandle::new();
     if outcome.is_ok() {
         let starts = assignment(&begin.partitions, worker.index(), worker.peers());
         let starts =
             starts.into_iter().map(|p| (p, resumed.ingest.point(p, recovery.resumed_at())));
-        let machines = machines(shared, &recovery, worker.index());
+        let machines = machines(shared, &recovery, &resumed.ingest, worker.index());
         let opened =
             machines.and_then(|machines| Ok((machines, shared.sources.open(starts.collect())?)));
         match opened {
@@ -294,6 +303,13 @@ impl Driver<'_> {
                 let process = u32::try_from(self.process).unwrap_or(u32::MAX);
                 control.send(Control::Part { sequence: cut.sequence, process, part });
             }
+        }
+        if !self.requested
+            && let Some(topics) = control.renewing()
+        {
+            let names = topics.iter().map(|topic| self.shared.spec.topics.name(*topic).to_owned());
+            ended = Err(PipelineError::Recreated { topics: names.collect() });
+            self.shared.stop.store(true, Ordering::Relaxed);
         }
         if worker == 0 {
             for partition in self.shared.sources.discovered() {

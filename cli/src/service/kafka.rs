@@ -8,8 +8,8 @@ use std::time::Duration;
 use anyhow::Context;
 use tidewatch_connectors::codec::{self, SourceFormat};
 use tidewatch_connectors::kafka::{
-    Assigned, KafkaConfig, KafkaHealth, KafkaReader, OnRetention, PartitionWatch, SeenRecord,
-    Start as StartAt, TopicWatch, partitions,
+    Assigned, KafkaConfig, KafkaHealth, KafkaReader, OnRecreated, OnRetention, PartitionWatch,
+    SeenRecord, Start as StartAt, TopicWatch, partitions,
 };
 use tidewatch_dataflow::ingest::{Breadcrumb, Decision, NoCrumbs, ResumePoint};
 use tidewatch_dataflow::record::{PartitionId, Topics};
@@ -36,6 +36,7 @@ pub(super) struct KafkaSources {
     complete_from: EventTime,
     formats: Vec<SourceFormat>,
     on_retention: OnRetention,
+    on_recreated: OnRecreated,
     health: KafkaClients,
     /// Index of the process, and where its workers lay crumbs, under a supervisor.
     process: usize,
@@ -99,6 +100,11 @@ impl KafkaSources {
             complete_from,
             formats,
             on_retention: config.time.on_retention,
+            on_recreated: match config.checkpoint.enabled {
+                true => config.time.on_recreated,
+                // The next run would know nothing of it, and use the identities of documents again.
+                false => OnRecreated::Error,
+            },
             health: KafkaClients::default(),
             process,
             crumbs,
@@ -108,14 +114,17 @@ impl KafkaSources {
 }
 
 impl KafkaSources {
-    /// Records to pass over: reading them has ended earlier runs.
-    pub(super) fn poison(&self) -> Vec<Decision> {
+    /// Records to pass over and groups to leave out: they have ended earlier runs.
+    pub(super) fn convicted(&self) -> Vec<Decision> {
         let poison = self.crumbs.iter().flat_map(|(_, suspects)| suspects.poison());
         let skipped = poison.filter_map(|(topic, partition, offset)| {
             let partition = PartitionId { topic: self.topics.index(&topic)?, partition };
             Some(Decision::Skipped { partition, offset })
         });
-        skipped.collect()
+        let groups = self.crumbs.iter().flat_map(|(_, suspects)| suspects.quarantined());
+        let quarantined =
+            groups.map(|what| Decision::Quarantined { what: what.clone(), from: EventTime::MIN });
+        skipped.chain(quarantined).collect()
     }
 
     /// How the clients fare, filled as readers are opened.
@@ -147,7 +156,11 @@ impl Sources for KafkaSources {
         &self,
         partitions: Vec<(PartitionId, Option<ResumePoint>)>,
     ) -> Result<Box<dyn SourceReader>, ConnectorError> {
-        let assigned = partitions.into_iter().map(|(partition, point)| {
+        let is_found = |point: &ResumePoint| point.lifted && point.next.is_none();
+        let found = partitions.iter().filter(|(_, point)| point.as_ref().is_some_and(is_found));
+        let found = found.map(|(partition, _)| *partition);
+        let assigned = partitions.iter().map(|(partition, point)| {
+            let (partition, point) = (*partition, *point);
             let seen = point.and_then(|point| point.before);
             Assigned {
                 partition,
@@ -159,8 +172,11 @@ impl Sources for KafkaSources {
             }
         });
         let assigned: Vec<_> = assigned.collect();
-        let reader =
+        let found: Vec<_> = found.collect();
+        let mut reader =
             KafkaReader::open_with(&self.config, &self.topics, &assigned, self.on_retention)?;
+        reader.on_recreated(self.on_recreated);
+        found.into_iter().for_each(|partition| reader.keep_back(partition));
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.push(Arc::clone(reader.health()));
         Ok(Box::new(reader))

@@ -31,7 +31,7 @@ use tokio::runtime;
 use outlets::Opening;
 pub use outlets::Outlets;
 
-use crate::cluster::exit::Final;
+use crate::cluster::exit::{Final, Renewed};
 use crate::cluster::{Membership, Pulse};
 use crate::config::PipelineConfig;
 use crate::page::{LiveConfig, LiveState};
@@ -119,7 +119,7 @@ impl Service {
         } else {
             None
         };
-        let poison = sources.poison();
+        let convicted = sources.convicted();
         let complete_from = sources.complete_from();
         let spec = PipelineSpec { complete_from, ..spec(config, clock.clone()) };
         let outputs = Arc::clone(&outlets) as Arc<dyn Outputs>;
@@ -127,7 +127,7 @@ impl Service {
             stop,
             counters,
             gauges,
-            durability: durability(config, clock, runtime, poison)?,
+            durability: durability(config, clock, runtime, convicted)?,
             ..Shared::new(spec, Box::new(sources), outputs, membership.workers.get())
         };
         let pulse = shared.pulse.clone();
@@ -178,9 +178,11 @@ impl Service {
                 (_, true) => Some(Final::Refused),
                 _ => None,
             };
+            let is_recreated = error.is_recreated();
             let error = anyhow::Error::new(error);
             match end {
                 Some(end) => error.context(end),
+                None if is_recreated => error.context(Renewed),
                 None => error,
             }
         });
@@ -195,7 +197,7 @@ fn durability(
     config: &PipelineConfig,
     clock: Clock,
     runtime: &runtime::Handle,
-    poison: Vec<Decision>,
+    decisions: Vec<Decision>,
 ) -> anyhow::Result<Durability> {
     let checkpoint = &config.checkpoint;
     if !checkpoint.enabled {
@@ -209,7 +211,7 @@ fn durability(
         every: checkpoint.interval,
         keep: checkpoint.keep,
         clock,
-        decisions: poison,
+        decisions,
     }))
 }
 
@@ -226,6 +228,7 @@ fn spec(config: &PipelineConfig, clock: Clock) -> PipelineSpec {
         inventory: outlets::inventory(config),
         series_max: config.series_max,
         on_change: config.checkpoint.on_change,
+        fault: poison::fault(),
         ..PipelineSpec::new(config.topics(), time, config.feeds())
     }
 }

@@ -23,10 +23,6 @@ use crate::config::PipelineConfig;
 use crate::page::{LiveLogs, LiveMetrics, LiveState, LiveTransitions};
 use crate::pipeline::PipelineCounters;
 
-/// The generation of the topics in the identities of log documents: it counts up when a topic is found to
-/// have been made anew, which only a checkpoint can tell.
-const GENERATION: u64 = 0;
-
 /// Handles of all stores, by what they take.
 #[derive(Default)]
 pub(super) struct Stores {
@@ -89,9 +85,8 @@ impl Stores {
             stores.points.push(starter.spawn("influxdb", writer, influx.delivery(), counted));
         }
         if let Some(elastic) = &config.sinks.elasticsearch {
-            let writer = elastic
-                .open(topics.clone(), GENERATION)
-                .context("could not open `[sinks.elasticsearch]`")?;
+            let writer =
+                elastic.open(topics.clone()).context("could not open `[sinks.elasticsearch]`")?;
             let letters = stores.letters.clone();
             let counters = Arc::clone(counters);
             let on_rejected = move |line: &LogLine, why: &RejectedItem| {
@@ -200,6 +195,7 @@ fn refused(line: &LogLine, why: &RejectedItem) -> DeadLetter {
     DeadLetter {
         partition: line.partition,
         offset: line.offset,
+        generation: line.generation,
         reason: why.reason,
         detail: why.detail.as_str().into(),
         key: None,

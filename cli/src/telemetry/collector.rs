@@ -64,6 +64,11 @@ impl Telemetry {
         self.gauges.iter().all(|gauges| gauges.caught_up.load(Ordering::Relaxed) == 1)
     }
 
+    /// How many groups the operators of this process leave out, since they crashed at them.
+    pub fn quarantined(&self) -> u64 {
+        self.counters.feeds.quarantined_groups.load(Ordering::Relaxed)
+    }
+
     /// How far applied event time is behind the clock, in seconds; `None` before the first pane.
     pub fn watermark_delay(&self) -> Option<f64> {
         let applied = EventTime::from_millis(self.counters.applied.load(Ordering::Relaxed));
@@ -80,6 +85,7 @@ impl Collector for Telemetry {
         out.counter(names::POINTS, &ingest.points)?;
         out.counter(names::LOG_LINES, &ingest.log_lines)?;
         out.counter(names::READ_ERRORS, &ingest.read_errors)?;
+        out.counter(names::RECREATED, &ingest.recreated)?;
         let workers = || self.gauges.iter().enumerate().map(|(i, g)| (i.to_string(), g));
         let lag = workers().map(|(i, g)| (i, g.lag.load(Ordering::Relaxed)));
         out.family(names::LAG, "worker", lag)?;
@@ -87,11 +93,15 @@ impl Collector for Telemetry {
         out.family(names::OPEN_POINTS, "worker", open)?;
         let letters = ingest.dead_letters().map(|(r, n)| (r.as_str().to_owned(), n));
         out.family(names::DEAD_LETTERS, "reason", letters)?;
+        let decisions = ingest.decisions().map(|(kind, n)| (kind.as_str().to_owned(), n));
+        out.family(names::DECISIONS, "decision", decisions)?;
         out.counter(names::FILTERED, &feeds.filtered)?;
         out.counter(names::SELECTED, &feeds.selected)?;
         out.counter(names::LATE, &feeds.late)?;
         out.counter(names::CORRECTIONS, &feeds.corrections)?;
         out.counter(names::MERGED, &feeds.merged)?;
+        out.gauge(names::QUARANTINED_GROUPS, self.quarantined() as f64)?;
+        out.counter(names::QUARANTINED_SAMPLES, &feeds.quarantined)?;
         out.counter(names::FIRINGS, &self.counters.firings)?;
         out.counter(names::TRANSITIONS, &self.counters.transitions)?;
         if let Some(delay) = self.watermark_delay() {

@@ -37,6 +37,10 @@ pub(super) const LOG_LINES: Metric =
     counter("tidewatch_source_log_lines", "Log lines decoded and admitted");
 pub(super) const READ_ERRORS: Metric =
     counter("tidewatch_source_read_errors", "Attempts to read a partition that failed");
+pub(super) const RECREATED: Metric = counter(
+    "tidewatch_topics_recreated",
+    "How often topics were found to have been made anew, over all runs, on the process of worker 0",
+);
 pub(super) const LAG: Metric = gauge(
     "tidewatch_source_lag_records",
     "Records between our position and the end of the log, by worker",
@@ -45,6 +49,10 @@ pub(super) const OPEN_POINTS: Metric =
     gauge("tidewatch_source_open_points", "Points read and not yet applied, by worker");
 pub(super) const DEAD_LETTERS: Metric =
     counter("tidewatch_dead_letters", "Records and samples refused, by reason");
+pub(super) const DECISIONS: Metric = counter(
+    "tidewatch_decisions",
+    "What was decided about time beside the log in this run, by kind, on the process of worker 0",
+);
 pub(super) const FILTERED: Metric =
     counter("tidewatch_samples_filtered", "Numbers that no statistic or rule selects");
 pub(super) const SELECTED: Metric =
@@ -57,6 +65,14 @@ pub(super) const CORRECTIONS: Metric = counter(
 );
 pub(super) const MERGED: Metric =
     counter("tidewatch_samples_merged", "Samples folded into panes, corrections included");
+pub(super) const QUARANTINED_GROUPS: Metric = gauge(
+    "tidewatch_quarantined_groups",
+    "Groups that a rule or windows leave out since they crashed at them",
+);
+pub(super) const QUARANTINED_SAMPLES: Metric = counter(
+    "tidewatch_quarantined_samples",
+    "Samples of groups in quarantine, once for each that leaves the group out, in this run",
+);
 pub(super) const FIRINGS: Metric =
     counter("tidewatch_window_firings", "Windows fired, corrections included");
 pub(super) const TRANSITIONS: Metric =
@@ -132,20 +148,24 @@ pub(super) const KAFKA_LOST: Metric = counter(
 );
 
 /// All metrics, for documentation and tests.
-pub const METRICS: [Metric; 40] = [
+pub const METRICS: [Metric; 44] = [
     RECORDS,
     BYTES,
     POINTS,
     LOG_LINES,
     READ_ERRORS,
+    RECREATED,
     LAG,
     OPEN_POINTS,
     DEAD_LETTERS,
+    DECISIONS,
     FILTERED,
     SELECTED,
     LATE,
     CORRECTIONS,
     MERGED,
+    QUARANTINED_GROUPS,
+    QUARANTINED_SAMPLES,
     FIRINGS,
     TRANSITIONS,
     WATERMARK_DELAY,

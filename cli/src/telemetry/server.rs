@@ -22,7 +22,7 @@ pub struct Health {
 
 /// The endpoints for machines: `/metrics` in Prometheus text, `/healthz` 200 while the process lives,
 /// `/readyz` 200 once every partition was read to its end, while nothing is wrong with Kafka, and until a stop
-/// is requested; otherwise 503 and why.
+/// is requested; otherwise 503 and why. Groups in quarantine are no reason not to be ready, and are told beside.
 pub fn admin_router(health: Health) -> Router {
     Router::new()
         .route("/metrics", get(metrics))
@@ -48,12 +48,20 @@ async fn ready(State(health): State<Health>) -> (StatusCode, String) {
         let what = if problems.is_empty() { "catching up" } else { "catching up, with faults:" };
         (false, std::iter::once(what.to_owned()).chain(problems).fold(String::new(), line))
     } else if problems.is_empty() {
-        (true, "ready\n".to_owned())
+        let ready = std::iter::once("ready".to_owned());
+        (true, ready.chain(quarantine(&health.telemetry)).fold(String::new(), line))
     } else {
         (false, problems.into_iter().fold(String::new(), line))
     };
     let code = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, said)
+}
+
+/// What is left out, where anything is: no reason not to be ready.
+fn quarantine(telemetry: &Telemetry) -> Option<String> {
+    let count = telemetry.quarantined();
+    let text = format!("groups in quarantine: {count}; the log of the start names them");
+    (count > 0).then_some(text)
 }
 
 fn line(text: String, line: String) -> String {

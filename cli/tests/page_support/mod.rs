@@ -102,7 +102,7 @@ fn point(message: &Message) -> anyhow::Result<MetricPoint> {
     let end = (message.event_time.as_millis() / 10_000 + 1) * 10_000;
     Ok(MetricPoint {
         measurement: measurement.into(),
-        labels: Arc::new(Labels::from_pairs([("host", &*message.key), ("window", "10s")])),
+        labels: Labels::from_pairs([("host", &*message.key), ("window", "10s")]),
         time: EventTime::from_millis(end),
         fields: [("mean".into(), value)].into_iter().collect(),
         is_correction: false,
@@ -123,6 +123,7 @@ fn line(message: &Message, offset: i64) -> anyhow::Result<LogLine> {
         partition: PartitionId { topic: 0, partition: 0 },
         offset,
         index: 0,
+        generation: 0,
         event_time: message.event_time,
         level,
         host: text("host")?.into(),

@@ -267,12 +267,20 @@ impl KafkaConfig {
                 config.set(name, value);
             }
         }
+        // Only so does the client tell that a topic has another id than before; a few lines for each look at the
+        // topics.
+        let debug = match self.properties.get("debug") {
+            Some(wanted) => format!("{wanted},metadata"),
+            None => "metadata".to_owned(),
+        };
         config
+            .set_log_level(RDKafkaLogLevel::Debug)
             .set("queued.max.messages.kbytes", self.prefetch_kbytes(partitions).to_string())
             .set("enable.partition.eof", "true")
             .set("enable.auto.commit", "false")
             .set("enable.auto.offset.store", "false")
             .set("auto.offset.reset", "error")
+            .set("debug", debug)
             .set("statistics.interval.ms", STATISTICS_INTERVAL_MS.to_string());
         Ok(config)
     }

@@ -1,5 +1,6 @@
 //! What a client tells on its main queue: log lines, errors, and which brokers answer.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -22,6 +23,10 @@ pub(super) struct Context {
     events: AtomicU64,
     /// Whether all brokers were unreachable when last heard of, to say it once.
     down: AtomicBool,
+    /// Topics that have another id than before, not yet taken.
+    renewed: Mutex<BTreeSet<String>>,
+    /// Whether there are any.
+    is_renewed: AtomicBool,
 }
 
 impl Context {
@@ -32,6 +37,8 @@ impl Context {
             statistics: Mutex::default(),
             events: AtomicU64::new(0),
             down: AtomicBool::new(false),
+            renewed: Mutex::default(),
+            is_renewed: AtomicBool::new(false),
         }
     }
 
@@ -45,6 +52,20 @@ impl Context {
         self.events.load(Ordering::Relaxed)
     }
 
+    /// Whether `topic` was found to have another id and nobody has taken note of it.
+    pub(super) fn is_renewed(&self, topic: &str) -> bool {
+        self.is_renewed.load(Ordering::Acquire)
+            && self.renewed.lock().is_ok_and(|renewed| renewed.contains(topic))
+    }
+
+    /// Topics that were found to have another id than before, once.
+    pub(super) fn take_renewed(&self) -> BTreeSet<String> {
+        if !self.is_renewed.swap(false, Ordering::AcqRel) {
+            return BTreeSet::new();
+        }
+        self.renewed.lock().map(|mut renewed| std::mem::take(&mut *renewed)).unwrap_or_default()
+    }
+
     /// The newest statistics, once.
     pub(super) fn take_statistics(&self) -> Option<Statistics> {
         self.statistics.lock().ok()?.take()
@@ -54,6 +75,12 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         self.events.fetch_add(1, Ordering::Relaxed);
+        if let Some(topic) = renewed(facility, text)
+            && let Ok(mut topics) = self.renewed.lock()
+        {
+            topics.insert(topic.to_owned());
+            self.is_renewed.store(true, Ordering::Release);
+        }
         log_line(level, facility, text);
     }
 
@@ -117,6 +144,20 @@ impl ClientContext for LogContext {
 
 impl ConsumerContext for LogContext {}
 
+/// The topic that has another id than before, if a log line of librdkafka says so of one. It says it nowhere
+/// else: its fetches go on in the new topic, at the offset that they have come to in the old one. The line comes
+/// before any record of the new topic.
+fn renewed<'a>(facility: &str, text: &'a str) -> Option<&'a str> {
+    if facility != "METADATA" {
+        return None;
+    }
+    let (topic, ids) = text.split_once(" changed id from ")?;
+    let (before, _) = ids.split_once(" to ")?;
+    // Of a topic that it has just heard of, the id before is zero.
+    let is_known = before.bytes().any(|byte| byte != b'A');
+    topic.rsplit_once("Topic ").map(|(_, topic)| topic).filter(|_| is_known)
+}
+
 /// Reads the client's statistics.
 pub(super) fn parse(json: &[u8]) -> Option<Statistics> {
     serde_json::from_slice(json)
@@ -136,5 +177,24 @@ pub(super) fn log_line(level: RDKafkaLogLevel, facility: &str, text: &str) {
             tracing::info!(facility, text, "librdkafka");
         }
         RDKafkaLogLevel::Debug => tracing::debug!(facility, text, "librdkafka"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_topic_with_another_id_is_recognised() {
+        let line = |from: &str| {
+            format!(
+                "[thrd:main]: Topic cpu-usage.1 changed id from {from} to 3cdhSAPqR1WVvS5nqrLkTw"
+            )
+        };
+        let known = line("bGPnhNJFR9SwmhV1CgK8Ug");
+        assert_eq!(renewed("METADATA", &known), Some("cpu-usage.1"));
+        assert_eq!(renewed("TOPIC", &known), None);
+        assert_eq!(renewed("METADATA", &line("AAAAAAAAAAAAAAAAAAAAAA")), None, "the first look");
+        assert_eq!(renewed("METADATA", "[thrd:main]: Topic t [0] Leader 1 Epoch 0"), None);
     }
 }

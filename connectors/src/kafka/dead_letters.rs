@@ -10,9 +10,10 @@
 //! | `tidewatch.topic` | the topic it was read from |
 //! | `tidewatch.partition` | the partition |
 //! | `tidewatch.offset` | the offset |
+//! | `tidewatch.generation` | how often the topic has been made anew: offsets begin again then |
 //! | `tidewatch.event_time` | its event time in RFC 3339, where one was read |
 //!
-//! Topic, partition and offset identify it, so the same letter written twice, after a restart, can be
+//! Topic, generation, partition and offset identify it, so the same letter written twice, after a restart, can be
 //! told from two letters. Letters of one key stay in order.
 
 use std::sync::Arc;
@@ -78,6 +79,7 @@ impl SinkWriter for DeadLetterWriter {
         for (index, letter) in batch.iter().enumerate() {
             let partition = letter.partition.partition.to_string();
             let offset = letter.offset.to_string();
+            let generation = letter.generation.to_string();
             let time = letter.event_time.map(|time| {
                 let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
                 match jiff::Timestamp::from_millisecond(millis) {
@@ -91,6 +93,7 @@ impl SinkWriter for DeadLetterWriter {
                 ("tidewatch.topic", self.topics.name(letter.partition.topic).as_bytes()),
                 ("tidewatch.partition", partition.as_bytes()),
                 ("tidewatch.offset", offset.as_bytes()),
+                ("tidewatch.generation", generation.as_bytes()),
             ];
             if let Some(time) = &time {
                 headers.push(("tidewatch.event_time", time.as_bytes()));

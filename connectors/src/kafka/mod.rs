@@ -32,13 +32,20 @@
 //! | the log | then |
 //! | --- | --- |
 //! | begins after the position | retention removed unread records: [`OnRetention`] decides |
-//! | ends before it, three times a second apart | the topic was recreated or truncated: the partition stops |
+//! | ends before it, three times a second apart | the topic was recreated, or its log cut short: the partition stops |
 //! | has it | the place is tried again, with the last record read compared |
 //!
 //! A topic that was recreated may also have grown past the position already. So the record before it is
-//! fetched again and compared where its hash is known ([`Assigned::seen`]); at run time this is done once
-//! the brokers have denied that the partition exists, which is asked every second. A partition that has stopped says so in every poll
+//! fetched again and compared where its hash is known ([`Assigned::seen`]). At run time brokers since Kafka 2.8
+//! tell by the topic's id, before anything of the new one is read; with older ones the record is compared once
+//! they have denied that the partition exists, which is asked every second. A partition that has stopped says so in every poll
 //! ([`KafkaReader::fault`]) until [`KafkaReader::restart`]; the others go on.
+//!
+//! A log that is not the one that was read and begins at offset 0 is that of a recreated topic: under
+//! [`OnRecreated::Restart`] it is to be read from its beginning, which
+//! [`SourceReader::is_recreated`](tidewatch_dataflow::source::SourceReader::is_recreated) tells the driver. One
+//! that begins later may as well be the old one, cut short by a leader that had not all of it, and reading that
+//! again would repeat what was read: a person has to look.
 //!
 //! # The end of a partition
 //!
@@ -71,6 +78,6 @@ pub use config::{KafkaConfig, KafkaConfigError, Mechanism, Protocol, Security};
 pub use health::{HealthSnapshot, KafkaHealth};
 pub use partition_watch::PartitionWatch;
 pub use reader::{
-    Assigned, BUDGET_MAX, KafkaReader, OnRetention, PartitionFault, SeenRecord, Start,
+    Assigned, BUDGET_MAX, KafkaReader, OnRecreated, OnRetention, PartitionFault, SeenRecord, Start,
 };
 pub use topics::{TopicWatch, partitions};

@@ -99,6 +99,7 @@ pub(super) fn ended(reason: EndReason) -> &'static str {
         EndReason::NoData => "no more data",
         EndReason::Merged => "merged with an earlier incident",
         EndReason::RuleChanged => "rule changed or removed",
+        EndReason::Quarantined => "no longer watched: the rule crashed at it",
     }
 }
 

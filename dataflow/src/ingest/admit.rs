@@ -162,7 +162,7 @@ fn refuse(batch: &RecordBatch<'_>, decoded: &mut Decoded, with: &Admission<'_>) 
     letters
 }
 
-/// The dead letter of a record of `batch`.
+/// The dead letter of a record of `batch`, in the first generation of its topic.
 pub(super) fn letter(
     batch: &RecordBatch<'_>,
     record: Option<&Record<'_>>,
@@ -173,6 +173,7 @@ pub(super) fn letter(
     DeadLetter {
         partition: batch.partition,
         offset,
+        generation: 0,
         reason: why.reason,
         detail: why.detail,
         key: record.and_then(|r| r.key).map(Box::from),

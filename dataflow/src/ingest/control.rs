@@ -1,11 +1,11 @@
 //! The control plane: a small dataflow on which every worker hears every report, and worker 0 directs.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::vec::Broadcast;
 use timely::dataflow::operators::{Operator, Probe};
@@ -14,94 +14,15 @@ use timely::scheduling::Activator;
 use timely::worker::Worker;
 
 use super::IngestConfig;
-use super::board::{Board, Report};
-use super::director::{CheckpointPace, Director, Heard, Orders};
+use super::board::Board;
+use super::counters::IngestCounters;
+use super::director::{CheckpointPace, Director, Heard, Known, Orders};
 use super::journal::{Decision, Facts, Journal};
-use crate::checkpoint::{CheckpointError, Cut, Keeper, ObjectRef, Recovery};
+pub use super::message::Control;
+use crate::checkpoint::{CheckpointError, Cut, Keeper, Recovery};
 use crate::operator::StopFlag;
 use crate::record::PartitionId;
 use crate::time::{EventTime, Pace};
-
-/// What workers tell each other.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Control {
-    /// News of a partition, from its reader.
-    Report(Report),
-    /// The director excuses a silent partition from the minimum.
-    Lift {
-        /// The partition.
-        partition: PartitionId,
-        /// The spell of silence this decision is about.
-        generation: u32,
-        /// The first offset it holds for.
-        from: i64,
-    },
-    /// The director advances time with the clock, since every partition is lifted.
-    Advance {
-        /// Nothing will be admitted before this.
-        to: EventTime,
-    },
-    /// The director lets a partition take part again.
-    Return {
-        /// The partition.
-        partition: PartitionId,
-        /// The spell this decision is about.
-        generation: u32,
-        /// The first offset it holds for.
-        from: i64,
-        /// Nothing of it will be admitted before this.
-        floor: EventTime,
-    },
-    /// A reader wants records refused that lie too far in the future.
-    Refuse {
-        /// The partition.
-        partition: PartitionId,
-        /// Their offsets.
-        offsets: Vec<i64>,
-    },
-    /// They are refused.
-    Refused {
-        /// The partition.
-        partition: PartitionId,
-        /// Their offsets.
-        offsets: Vec<i64>,
-    },
-    /// A partition was found at run time.
-    Discovered {
-        /// The partition.
-        partition: PartitionId,
-    },
-    /// The director announces a cut.
-    Cut {
-        /// The cut.
-        cut: Cut,
-        /// The last batch of decisions that was told before it.
-        journal: u64,
-    },
-    /// A worker has heard of a cut.
-    Heard {
-        /// The cut's number.
-        sequence: u64,
-    },
-    /// A process has made its part of a checkpoint durable.
-    Part {
-        /// The cut's number.
-        sequence: u64,
-        /// Index of the process.
-        process: u32,
-        /// The part.
-        part: ObjectRef,
-    },
-    /// A checkpoint is complete.
-    Committed {
-        /// Its cut.
-        cut: Cut,
-    },
-    /// One member was told to stop.
-    StopWanted,
-    /// All stop.
-    Stop,
-}
 
 /// What a source operator shares with the control plane of its worker.
 #[derive(Clone)]
@@ -124,6 +45,10 @@ pub struct Shared {
     pub(super) journal_mark: Rc<Cell<u64>>,
     /// Checkpoints of the worker.
     pub(super) recovery: Recovery,
+    /// Topics that were made anew.
+    recreated: Rc<RefCell<BTreeSet<u32>>>,
+    /// Whether the run is to end, so that they are read.
+    renewing: Rc<Cell<bool>>,
     /// Checkpoints that became complete, for the worker's driver.
     committed: Rc<Cell<Option<Cut>>>,
     heard: Heard,
@@ -137,6 +62,8 @@ pub struct Direction {
     pub processes: usize,
     /// Checkpoints and their pace, if any are to be taken.
     pub checkpoints: Option<(Arc<Keeper>, CheckpointPace)>,
+    /// Counts decisions.
+    pub counters: Arc<IngestCounters>,
 }
 
 /// One worker's end of the control plane. [`ControlPlane::pump`] is called after every step of the worker.
@@ -169,7 +96,11 @@ impl ControlPlane {
         facts: Facts,
         direction: Direction,
     ) -> Self {
-        let reached = facts.reached();
+        let known = Known {
+            reached: facts.reached(),
+            resumed_at: recovery.resumed_at(),
+            generations: facts.generations().clone(),
+        };
         let shared = Shared {
             board: Rc::new(RefCell::new(Board::new(partitions.iter().copied()))),
             outgoing: Rc::default(),
@@ -180,6 +111,8 @@ impl ControlPlane {
             capability: Rc::default(),
             journal_mark: Rc::default(),
             recovery,
+            recreated: Rc::default(),
+            renewing: Rc::default(),
             committed: Rc::default(),
             heard: Rc::default(),
         };
@@ -204,11 +137,8 @@ impl ControlPlane {
                 );
             done.probe_with(&probe);
         });
-        let Direction { journal, processes, checkpoints } = direction;
-        let director = directs.then(|| {
-            let size = (worker.peers(), processes);
-            Director::new(config.clone(), journal, size, reached, checkpoints)
-        });
+        let director =
+            directs.then(|| Director::new(config.clone(), direction, worker.peers(), known));
         ControlPlane {
             input: Some(input),
             probe,
@@ -303,6 +233,12 @@ impl ControlPlane {
         self.director.as_ref()?.failure()
     }
 
+    /// Topics that were made anew, once the run is to end so that the next one reads them.
+    pub fn renewing(&self) -> Option<Vec<u32>> {
+        let topics = || self.shared.recreated.borrow().iter().copied().collect();
+        self.shared.renewing.get().then(topics)
+    }
+
     /// A checkpoint that has become complete, once.
     pub fn take_committed(&self) -> Option<Cut> {
         self.shared.committed.take()
@@ -328,6 +264,12 @@ impl Board {
 }
 
 impl Shared {
+    /// Whether nothing more of `topic` is to be read in this run.
+    pub(super) fn is_recreated(&self, topic: u32) -> bool {
+        let topics = self.recreated.borrow();
+        !topics.is_empty() && topics.contains(&topic)
+    }
+
     fn hear(&self, message: Control, stop: &StopFlag, directs: bool) {
         let is_news = match &message {
             Control::Discovered { partition } => !self.board.borrow().knows(*partition),
@@ -340,16 +282,36 @@ impl Shared {
             | Control::Advance { .. }
             | Control::Return { .. }
             | Control::Refused { .. } => self.incoming.borrow_mut().push(message),
-            Control::Discovered { .. } if is_news => self.incoming.borrow_mut().push(message),
+            Control::Discovered { .. } if is_news => {
+                if directs {
+                    self.heard.borrow_mut().push(message.clone());
+                }
+                self.incoming.borrow_mut().push(message);
+            }
             Control::Cut { cut, journal } => {
                 self.journal_mark.set(journal);
                 self.recovery.announce(cut);
                 self.outgoing.borrow_mut().push(Control::Heard { sequence: cut.sequence });
             }
             Control::Committed { cut } => self.committed.set(Some(cut)),
+            Control::Recreated { topic } => {
+                self.recreated.borrow_mut().insert(topic);
+                if directs {
+                    self.heard.borrow_mut().push(message);
+                }
+            }
+            Control::Renew { topics } => {
+                let mut facts = self.facts.borrow_mut();
+                for (topic, generation) in topics {
+                    facts.learn(Decision::Recreated { topic, generation });
+                }
+                self.renewing.set(true);
+            }
             Control::Refuse { .. }
+            | Control::FoundOut { .. }
             | Control::Heard { .. }
             | Control::Part { .. }
+            | Control::Ended { .. }
             | Control::StopWanted
                 if directs =>
             {

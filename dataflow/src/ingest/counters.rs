@@ -19,7 +19,60 @@ pub struct IngestCounters {
     pub log_lines: AtomicU64,
     /// Read attempts that failed.
     pub read_errors: AtomicU64,
+    /// How often topics have been made anew, over all runs; on the process of worker 0.
+    pub recreated: AtomicU64,
     dead_letters: [AtomicU64; Reason::ALL.len()],
+    decisions: [AtomicU64; DecisionKind::ALL.len()],
+}
+
+/// What the director on worker 0 decides beside the log, as it is counted.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub enum DecisionKind {
+    /// A silent partition was lifted out of the least watermark.
+    Lifted,
+    /// A lifted partition takes part again.
+    Returned,
+    /// From an offset on, records of a partition are admitted no earlier than a floor: with every return, and
+    /// for every partition when time is advanced.
+    Floor,
+    /// Time was advanced with the clock.
+    Advanced,
+    /// The bound that time stops at was moved on.
+    Reached,
+    /// A record that lies too far in the future was refused.
+    Refused,
+    /// A partition was found at run time.
+    Discovered,
+    /// Silence of all partitions began.
+    AllSilent,
+}
+
+impl DecisionKind {
+    /// All of them.
+    pub const ALL: [DecisionKind; 8] = [
+        DecisionKind::Lifted,
+        DecisionKind::Returned,
+        DecisionKind::Floor,
+        DecisionKind::Advanced,
+        DecisionKind::Reached,
+        DecisionKind::Refused,
+        DecisionKind::Discovered,
+        DecisionKind::AllSilent,
+    ];
+
+    /// The kind as metrics label it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            DecisionKind::Lifted => "lifted",
+            DecisionKind::Returned => "returned",
+            DecisionKind::Floor => "floor",
+            DecisionKind::Advanced => "advanced",
+            DecisionKind::Reached => "reached",
+            DecisionKind::Refused => "refused",
+            DecisionKind::Discovered => "discovered",
+            DecisionKind::AllSilent => "all_silent",
+        }
+    }
 }
 
 impl IngestCounters {
@@ -30,6 +83,19 @@ impl IngestCounters {
         {
             counter.fetch_add(count, Ordering::Relaxed);
         }
+    }
+
+    /// Counts `count` decisions of this kind.
+    pub(super) fn count_decisions(&self, kind: DecisionKind, count: usize) {
+        if let Some(counter) = self.decisions.get(kind as usize) {
+            counter.fetch_add(count as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// Decisions of this run, on the process of worker 0; every kind is listed.
+    pub fn decisions(&self) -> impl Iterator<Item = (DecisionKind, u64)> + '_ {
+        let kinds = DecisionKind::ALL.iter().zip(&self.decisions);
+        kinds.map(|(kind, count)| (*kind, count.load(Ordering::Relaxed)))
     }
 
     /// Begins with what an earlier run has counted.

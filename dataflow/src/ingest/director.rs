@@ -6,12 +6,16 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::IngestConfig;
 use super::board::{Board, Report};
-use super::control::Control;
+use super::control::{Control, Direction};
+use super::counters::{DecisionKind, IngestCounters};
+use super::generation::Generations;
 use super::journal::{Decision, Journal};
+use super::recreated::Recreated;
 use crate::checkpoint::{CheckpointError, Cut, Keeper, ObjectRef};
 use crate::record::PartitionId;
 use crate::time::{EventTime, Pace, PaneSize};
@@ -21,6 +25,9 @@ const ADVANCE_EVERY: Duration = Duration::from_millis(500);
 
 /// The largest step that time may go ahead of the journal.
 const STEP_MAX: Duration = Duration::from_secs(600);
+
+/// How much longer than it should take a checkpoint is waited for that holds what was read of a recreated topic.
+const RECREATED_SLACK: Duration = Duration::from_secs(30);
 
 /// When to take checkpoints.
 #[derive(Clone, Debug)]
@@ -38,6 +45,8 @@ struct Cuts {
     keeper: std::sync::Arc<Keeper>,
     sequence: u64,
     in_flight: Option<InFlight>,
+    /// The last complete one, until it is taken note of.
+    committed: Option<EventTime>,
 }
 
 struct InFlight {
@@ -57,6 +66,16 @@ pub(super) struct Orders {
     pub(super) reached: EventTime,
 }
 
+/// What the director knows of earlier runs.
+pub(super) struct Known {
+    /// What they may have told of: a partition that returns must not come before.
+    pub(super) reached: EventTime,
+    /// The cut that is gone on from.
+    pub(super) resumed_at: EventTime,
+    /// Generations of the topics.
+    pub(super) generations: Generations,
+}
+
 pub(super) struct Director {
     config: IngestConfig,
     journal: Box<dyn Journal>,
@@ -68,27 +87,37 @@ pub(super) struct Director {
     last_advance: EventTime,
     /// How far time was advanced with the clock, durable or not.
     advanced: EventTime,
-    /// What an earlier run may have told of: a partition that returns must not come before.
-    reached_before: EventTime,
+    before: Known,
     /// The spell of each partition that a floor or a lift has been decided for.
     answered: BTreeMap<PartitionId, u32>,
+    /// Whether all partitions were silent when it looked last.
+    all_silent: bool,
+    recreated: Recreated,
     cuts: Option<Cuts>,
     peers: usize,
     processes: usize,
+    counters: std::sync::Arc<IngestCounters>,
 }
 
 impl Director {
     pub(super) fn new(
         config: IngestConfig,
-        journal: Box<dyn Journal>,
-        (peers, processes): (usize, usize),
-        reached: EventTime,
-        keeper: Option<(std::sync::Arc<Keeper>, CheckpointPace)>,
+        direction: Direction,
+        peers: usize,
+        before: Known,
     ) -> Self {
-        let cuts = keeper.map(|(keeper, CheckpointPace { every, grid })| {
+        let Direction { journal, processes, checkpoints, counters } = direction;
+        let reached = before.reached;
+        counters.recreated.store(before.generations.count(), Ordering::Relaxed);
+        let every = checkpoints.as_ref().map(|(_, pace)| pace.every);
+        // Time goes on without the topic at the latest by the clock, less these two; then comes a checkpoint.
+        let behind = config.out_of_orderness + config.idle_timeout;
+        let patience = (behind + every.unwrap_or_default()) * 2 + RECREATED_SLACK;
+        let recreated = Recreated::new(every.map(|_| before.resumed_at), patience);
+        let cuts = checkpoints.map(|(keeper, CheckpointPace { every, grid })| {
             // The first one comes as soon as time has begun: a run that does not live long gets on all the same.
             let pace = Pace::new(every);
-            Cuts { pace, grid, keeper, sequence: 0, in_flight: None }
+            Cuts { pace, grid, keeper, sequence: 0, in_flight: None, committed: None }
         });
         Director {
             config,
@@ -98,17 +127,36 @@ impl Director {
             bound_asked: reached,
             last_advance: EventTime::MIN,
             advanced: EventTime::MIN,
-            reached_before: reached,
+            before,
+            recreated,
             answered: BTreeMap::new(),
+            all_silent: false,
             cuts,
             peers,
             processes,
+            counters,
         }
     }
 
     fn record(&mut self, decisions: Vec<Decision>, then: Control) {
-        self.journal.append(decisions);
+        self.append(decisions);
         self.undone.push_back((Some(then), EventTime::MIN));
+    }
+
+    fn append(&mut self, decisions: Vec<Decision>) {
+        for decision in &decisions {
+            let kind = match decision {
+                Decision::Floor { .. } => DecisionKind::Floor,
+                Decision::Lifted { .. } => DecisionKind::Lifted,
+                Decision::Returned { .. } => DecisionKind::Returned,
+                Decision::Reached { .. } => DecisionKind::Reached,
+                Decision::Refused { .. } => DecisionKind::Refused,
+                // Counted over all runs, or decided by whoever outlives a crash.
+                _ => continue,
+            };
+            self.counters.count_decisions(kind, 1);
+        }
+        self.journal.append(decisions);
     }
 
     /// Looks at the board, and decides.
@@ -128,7 +176,7 @@ impl Director {
             waits = true;
             if self.is_new(&report) {
                 // Neither before what its worker may have sent, nor before what time was advanced to.
-                let advanced = self.advanced.max(self.reached_before);
+                let advanced = self.advanced.max(self.before.reached);
                 let floor = report.watermark.unwrap_or_default().max(advanced);
                 let (partition, generation) = (report.partition, report.generation);
                 let from = report.next;
@@ -139,10 +187,16 @@ impl Director {
                 self.record(decisions, Control::Return { partition, generation, from, floor });
             }
         }
-        if !waits && self.undone.is_empty() && board.all_lifted() {
+        let all_silent = board.all_lifted();
+        if all_silent && !self.all_silent {
+            self.counters.count_decisions(DecisionKind::AllSilent, 1);
+        }
+        self.all_silent = all_silent;
+        if !waits && self.undone.is_empty() && all_silent {
             self.advance(board);
         }
         self.move_the_bound(board);
+        self.renew(board);
         for _ in 0..self.journal.take_durable() {
             if let Some((message, bound)) = self.undone.pop_front() {
                 orders.messages.extend(message);
@@ -152,6 +206,9 @@ impl Director {
         (orders.hold, orders.reached) = (Some(self.bound), self.bound);
         if let Some(cuts) = &mut self.cuts {
             cuts.go_on(capability, self.journal.mark(), self.processes, &mut orders);
+            if let Some(cut) = cuts.committed.take() {
+                self.recreated.committed(cut);
+            }
             let hold = cuts.hold(self.peers);
             orders.hold = hold.map_or(orders.hold, |at| Some(at.min(self.bound)));
         }
@@ -177,7 +234,7 @@ impl Director {
         let step = (self.config.tick.duration() * 2).max(behind.min(STEP_MAX));
         if self.bound_asked < least + step / 2 {
             self.bound_asked = self.config.tick.floor(least + step);
-            self.journal.append(vec![Decision::Reached { to: self.bound_asked }]);
+            self.append(vec![Decision::Reached { to: self.bound_asked }]);
             self.undone.push_back((None, self.bound_asked));
         }
     }
@@ -193,6 +250,7 @@ impl Director {
         let to = self.config.tick.floor(now.saturating_sub(behind));
         if to > board.advanced().max(self.advanced) {
             self.advanced = to;
+            self.counters.count_decisions(DecisionKind::Advanced, 1);
             let floors = board.next_offsets().map(|(partition, from)| Decision::Floor {
                 partition,
                 from,
@@ -200,6 +258,20 @@ impl Director {
             });
             self.record(floors.collect(), Control::Advance { to });
         }
+    }
+
+    /// Ends the run for topics that were made anew, once what was read of them is kept.
+    fn renew(&mut self, board: &Board) {
+        let partitions = board.next_offsets().map(|(partition, _)| partition);
+        let Some(topics) = self.recreated.due(partitions) else { return };
+        let next = |topic| (topic, self.before.generations.of(topic).number.saturating_add(1));
+        let topics: Vec<_> = topics.into_iter().map(next).collect();
+        let decisions = topics.iter();
+        let decisions = decisions.map(|(topic, generation)| Decision::Recreated {
+            topic: *topic,
+            generation: *generation,
+        });
+        self.record(decisions.collect(), Control::Renew { topics });
     }
 
     /// Takes in what only the director listens to.
@@ -212,6 +284,18 @@ impl Director {
                     refused.map(|offset| Decision::Refused { partition, offset: *offset });
                 self.record(refused.collect(), Control::Refused { partition, offsets });
             }
+            Control::FoundOut { decisions } => {
+                self.append(decisions.clone());
+                self.undone.push_back((None, EventTime::MIN));
+            }
+            Control::Discovered { .. } => {
+                self.counters.count_decisions(DecisionKind::Discovered, 1);
+            }
+            Control::Recreated { topic } => {
+                let is_news = self.recreated.find(*topic);
+                tracing::debug!(topic, is_news, "a topic was recreated: ending the run for it");
+            }
+            Control::Ended { partition, end } => self.recreated.ended(*partition, *end),
             Control::Heard { sequence } => {
                 if let Some(cuts) = self.cuts_at(*sequence) {
                     cuts.heard += 1;
@@ -256,6 +340,7 @@ impl Cuts {
     ) {
         if let Some(committed) = self.keeper.take_committed() {
             self.in_flight = None;
+            self.committed = Some(committed.at);
             orders.messages.push(Control::Committed { cut: committed });
         }
         if let Some(in_flight) = &mut self.in_flight {

@@ -67,7 +67,8 @@ impl StoreJournal {
         StoreJournal { batches, durable, mark, failure }
     }
 
-    /// All decisions written after `mark`, by any run, about topics that `topic` knows the index of.
+    /// Adds to `facts`, which hold everything up to `mark`, all decisions written after it by any run, about
+    /// topics that `topic` knows the index of; then another run begins ([`Facts::begin_run`]).
     ///
     /// # Errors
     /// [`CheckpointError`].
@@ -75,11 +76,18 @@ impl StoreJournal {
         store: &dyn StateStore,
         mark: u64,
         topic: impl Fn(&str) -> Option<u32>,
-    ) -> Result<Facts, CheckpointError> {
-        let mut facts = Facts::default();
-        for object in store.list("journal/")? {
-            if mark_of(&object.name).is_none_or(|number| number <= mark) {
-                continue;
+        facts: &mut Facts,
+    ) -> Result<(), CheckpointError> {
+        let objects = store.list("journal/")?;
+        let objects =
+            objects.into_iter().filter_map(|object| Some((mark_of(&object.name)?, object)));
+        let mut objects: Vec<_> = objects.filter(|(number, _)| *number > mark).collect();
+        objects.sort_by_key(|(number, _)| *number);
+        let mut run = mark >> 32;
+        for (number, object) in objects {
+            if number >> 32 > run {
+                run = number >> 32;
+                facts.begin_run();
             }
             let bytes = store.read(&object.name)?;
             let Entry { topics, decisions } = unframe(Kind::Journal, &bytes)
@@ -88,7 +96,8 @@ impl StoreJournal {
             decisions.into_iter().for_each(|decision| written.learn(decision));
             facts.merge(&written.renumbered(|index| topic(topics.get(index as usize)?)));
         }
-        Ok(facts)
+        facts.begin_run();
+        Ok(())
     }
 
     /// Writes decisions at once, as the first of run [`Fence::run`], before its journal is started.
@@ -197,11 +206,66 @@ fn prune(store: &dyn StateStore) -> Result<(), StoreError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::generation::Generation;
     use super::*;
     use crate::checkpoint::RunInfo;
     use crate::record::PartitionId;
     use crate::testing::MemoryStore;
     use crate::time::EventTime;
+
+    #[test]
+    fn a_generation_begins_with_the_run_after_the_one_that_found_it() {
+        let partition = PartitionId { topic: 0, partition: 3 };
+        let (other, topics) =
+            (PartitionId { topic: 1, ..partition }, ["t", "u"].map(str::to_owned));
+        let at = EventTime::from_millis;
+        let floor = |partition, from| Decision::Floor { partition, from, floor: at(7) };
+        let recreated = |generation| Decision::Recreated { topic: 0, generation };
+        let reached = |to| Decision::Reached { to: at(to) };
+        let store = MemoryStore::default();
+        let write = |run: u64, number: u64, decisions: Vec<Decision>| {
+            let entry = Entry { topics: topics.to_vec(), decisions };
+            store.create(&name((run << 32) + number), &frame(Kind::Journal, &entry)).unwrap();
+        };
+        let index = |topic: &str| ["t", "u"].iter().position(|t| *t == topic).map(|at| at as u32);
+        let load = |mark, facts: &Facts| {
+            let mut facts = facts.clone();
+            StoreJournal::load(&store, mark, index, &mut facts).unwrap();
+            facts
+        };
+        write(1, 1, vec![floor(partition, 5), floor(other, 6), reached(100)]);
+        write(1, 2, vec![recreated(1)]);
+        // What the run decided before it ended is about the former topic too.
+        write(1, 3, vec![floor(partition, 9), reached(200)]);
+        let first = load(0, &Facts::default());
+        let generation = |number, floor| Generation { number, floor: at(floor) };
+        assert_eq!(first.generation(0), generation(1, 200));
+        assert_eq!(first.generation(1), Generation::default());
+        assert_eq!(
+            (first.floors(partition, 0), first.floors(other, 0)),
+            (vec![], vec![(6, at(7))])
+        );
+        // Runs that come to nothing change nothing about it.
+        write(2, 0, vec![floor(partition, 2)]);
+        write(4, 1, vec![reached(300)]);
+        let later = load(0, &Facts::default());
+        assert_eq!(later.generation(0), generation(1, 200));
+        assert_eq!(later.floors(partition, 0), [(2, at(7))]);
+        // A checkpoint in the middle of a run knows of its own generation, and of the next.
+        let mut kept = Facts::default();
+        for known in [floor(partition, 5), floor(other, 6), reached(100), recreated(1)] {
+            kept.learn(known);
+        }
+        assert_eq!(kept.generation(0), Generation::default());
+        assert_eq!(load((1 << 32) + 2, &kept), later);
+        write(4, 2, vec![recreated(2)]);
+        assert_eq!(load(4 << 32, &later).generation(0), generation(2, 300));
+        let kept = load(4 << 32, &later).renumbered(|topic| (topic == 0).then_some(8));
+        assert_eq!(
+            (kept.generation(8), kept.generation(0)),
+            (generation(2, 300), Generation::default())
+        );
+    }
 
     #[test]
     fn decisions_are_durable_before_they_count_and_found_again() {
@@ -218,11 +282,15 @@ mod tests {
             durable += journal.take_durable();
             std::thread::yield_now();
         }
-        let load = |mark| StoreJournal::load(&store, mark, |topic| (topic == "t").then_some(0));
+        let of = |mark, topic: fn(&str) -> Option<u32>| {
+            let mut facts = Facts::default();
+            StoreJournal::load(&store, mark, topic, &mut facts).map(|()| facts)
+        };
+        let load = |mark| of(mark, |topic| (topic == "t").then_some(0));
         let all = load(0).unwrap();
         assert_eq!(all.decisions().collect::<Vec<_>>(), (0..5).map(floor).collect::<Vec<_>>());
         assert_eq!(load(journal.mark()).unwrap(), Facts::default());
-        let moved = StoreJournal::load(&store, 0, |_| Some(7)).unwrap();
+        let moved = of(0, |_| Some(7)).unwrap();
         assert_eq!(moved, all.renumbered(|_| Some(7)), "topics are known by name");
         let _newer = Fence::claim(shared, &info).unwrap();
         journal.append(vec![floor(9)]);

@@ -9,12 +9,14 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::generation::{Generation, Generations};
+use super::quarantine::Quarantined;
 use crate::checkpoint::CheckpointError;
 use crate::record::PartitionId;
 use crate::time::EventTime;
 
-/// One fact about the records of a partition.
-#[derive(Copy, Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// One fact about the records of a partition, or about what is done with them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Decision {
     /// Records from an offset on are admitted no earlier than `floor`: the partition was lifted, and time went
     /// on without it.
@@ -60,12 +62,27 @@ pub enum Decision {
         /// Its offset.
         offset: i64,
     },
+    /// A group is left out by an operator: taking it in has ended the process.
+    Quarantined {
+        /// The operator and the group.
+        what: Quarantined,
+        /// It takes in nothing of the group that is admitted from here on.
+        from: EventTime,
+    },
+    /// A topic was made anew: with the next run begins a generation of it.
+    Recreated {
+        /// Index of the topic.
+        topic: u32,
+        /// Number of the generation.
+        generation: u32,
+    },
 }
 
 /// All decisions that are known, in a form that forgets order and repetition.
 ///
 /// Bound: one floor for each return of a partition, one entry for each refused or skipped record, since the
-/// oldest record that may be read again; see [`Facts::forget_before`].
+/// oldest record that may be read again; see [`Facts::forget_before`]. And [`Quarantined::MAX`] groups, which is
+/// for the caller to see to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     floors: BTreeMap<(PartitionId, i64), EventTime>,
@@ -75,6 +92,10 @@ pub struct Facts {
     lifted: BTreeMap<PartitionId, i64>,
     returned: BTreeMap<PartitionId, i64>,
     reached: EventTime,
+    /// Groups that are left out, and from when on.
+    quarantined: BTreeMap<Quarantined, EventTime>,
+    /// Which topics of their names all of this is about.
+    generations: Generations,
 }
 
 /// What is known of a partition's taking part.
@@ -110,7 +131,40 @@ impl Facts {
             Decision::Lifted { partition, from } => later(&mut self.lifted, partition, from),
             Decision::Returned { partition, from } => later(&mut self.returned, partition, from),
             Decision::Reached { to } => self.reached = to.max(self.reached),
+            Decision::Quarantined { what, from } => {
+                let known = self.quarantined.entry(what).or_insert(from);
+                *known = from.min(*known);
+            }
+            Decision::Recreated { topic, generation } => self.generations.find(topic, generation),
         }
+    }
+
+    /// The generation of a topic, by its index.
+    pub fn generation(&self, topic: u32) -> Generation {
+        self.generations.of(topic)
+    }
+
+    pub(super) fn generations(&self) -> &Generations {
+        &self.generations
+    }
+
+    /// A run begins, and with it the generations that were found before. What is known of records of the former
+    /// ones is forgotten: their offsets mean others now.
+    pub fn begin_run(&mut self) {
+        for topic in self.generations.begin(self.reached) {
+            let is_kept = |p: PartitionId| p.topic != topic;
+            self.keep_partitions(is_kept);
+        }
+    }
+
+    /// Groups that are left out, in order, and from when on.
+    pub fn quarantined(&self) -> impl ExactSizeIterator<Item = (&Quarantined, EventTime)> {
+        self.quarantined.iter().map(|(what, from)| (what, *from))
+    }
+
+    /// Forgets the groups of operators that `is_current` says no of: what was changed begins anew.
+    pub fn lift_quarantines(&mut self, is_current: impl Fn(&Quarantined) -> bool) {
+        self.quarantined.retain(|what, _| is_current(what));
     }
 
     /// How far time may have gone.
@@ -128,8 +182,9 @@ impl Facts {
         }
     }
 
-    /// Adds all that `other` knows.
+    /// Adds all that `other` knows of the same generations.
     pub fn merge(&mut self, other: &Facts) {
+        self.generations.merge_begun(&other.generations);
         other.decisions().for_each(|decision| self.learn(decision));
     }
 
@@ -158,7 +213,14 @@ impl Facts {
             .map(|(partition, from)| Decision::Returned { partition: *partition, from: *from });
         let reached = Decision::Reached { to: self.reached };
         let reached = (self.reached > EventTime::MIN).then_some(reached);
-        floors.chain(refused).chain(skipped).chain(lifted).chain(returned).chain(reached)
+        let quarantined = self.quarantined();
+        let quarantined =
+            quarantined.map(|(what, from)| Decision::Quarantined { what: what.clone(), from });
+        let facts = floors.chain(refused).chain(skipped).chain(lifted).chain(returned);
+        let recreated = self.generations.found();
+        let recreated =
+            recreated.map(|(topic, generation)| Decision::Recreated { topic, generation });
+        facts.chain(reached).chain(quarantined).chain(recreated)
     }
 
     /// Floors of `partition` for records from `offset` on, in order: of those that begin earlier, only the
@@ -193,8 +255,13 @@ impl Facts {
         self.skipped.retain(|(p, o)| *p != partition || *o >= offset);
     }
 
-    /// Forgets what is about partitions that `is_kept` says no of.
+    /// Forgets what is about partitions that `is_kept` says no of, and all quarantines.
     pub fn keep_only(&mut self, is_kept: impl Fn(PartitionId) -> bool) {
+        self.keep_partitions(is_kept);
+        self.quarantined.clear();
+    }
+
+    fn keep_partitions(&mut self, is_kept: impl Fn(PartitionId) -> bool) {
         self.floors.retain(|(p, _), _| is_kept(*p));
         self.refused.retain(|(p, _)| is_kept(*p));
         self.skipped.retain(|(p, _)| is_kept(*p));
@@ -206,7 +273,8 @@ impl Facts {
     #[must_use]
     pub fn renumbered(&self, topic: impl Fn(u32) -> Option<u32>) -> Facts {
         let of = |p: PartitionId| topic(p.topic).map(|topic| PartitionId { topic, ..p });
-        let mut facts = Facts::default();
+        let generations = self.generations.begun_renumbered(&topic);
+        let mut facts = Facts { generations, ..Facts::default() };
         for decision in self.decisions() {
             let moved = match decision {
                 Decision::Floor { partition, from, floor } => {
@@ -224,7 +292,10 @@ impl Facts {
                 Decision::Returned { partition, from } => {
                     of(partition).map(|partition| Decision::Returned { partition, from })
                 }
-                Decision::Reached { to } => Some(Decision::Reached { to }),
+                Decision::Recreated { topic: index, generation } => {
+                    topic(index).map(|topic| Decision::Recreated { topic, generation })
+                }
+                Decision::Reached { .. } | Decision::Quarantined { .. } => Some(decision),
             };
             moved.into_iter().for_each(|decision| facts.learn(decision));
         }
@@ -287,8 +358,8 @@ mod tests {
     fn order_and_repetition_do_not_matter() {
         let decisions = [floor(P, 5, 10), floor(P, 5, 30), floor(P, 9, 40), floor(Q, 1, 7)];
         let (mut one, mut two) = (Facts::default(), Facts::default());
-        decisions.iter().for_each(|d| one.learn(*d));
-        decisions.iter().rev().chain(&decisions).for_each(|d| two.learn(*d));
+        decisions.iter().for_each(|d| one.learn(d.clone()));
+        decisions.iter().rev().chain(&decisions).for_each(|d| two.learn(d.clone()));
         assert_eq!(one, two);
         assert_eq!(one.floors(P, 0), [(5, at(30)), (9, at(40))]);
         assert_eq!(one.floors(P, 7), [(5, at(30)), (9, at(40))], "the one in force is kept");

@@ -28,26 +28,35 @@ mod counters;
 mod crumb;
 mod director;
 mod durable;
+mod generation;
 mod held;
 mod journal;
 mod ledger;
+mod message;
 mod partition;
+mod quarantine;
 mod read;
+mod recreated;
 mod resume;
 mod source;
 mod state;
 mod throttle;
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 pub use board::{Board, Report};
 pub use control::{Control, ControlPlane, Direction, Shared};
-pub use counters::{IngestCounters, PartitionGauges};
+pub use counters::{DecisionKind, IngestCounters, PartitionGauges};
 pub use crumb::{Breadcrumb, NoCrumbs};
 pub use director::CheckpointPace;
 pub use durable::StoreJournal;
+pub use generation::Generation;
 pub use journal::{Decision, Facts, Journal, NoJournal, Part};
 pub use ledger::{IngestTally, Tally};
+pub use quarantine::Quarantined;
 pub use resume::ResumePoint;
 pub use source::{Ingest, IngestOutput, PointBatch, ingest};
 pub use state::IngestState;

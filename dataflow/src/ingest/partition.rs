@@ -53,6 +53,8 @@ pub(super) struct Partition {
     seen_record: bool,
     /// Whether it has been at the end of its log in this run.
     pub(super) caught_up: bool,
+    /// Whether another log has taken the place of the one that was read.
+    log_is_over: bool,
     reported: Option<Report>,
 }
 
@@ -80,6 +82,7 @@ impl Partition {
             last_record: now,
             seen_record: false,
             caught_up: false,
+            log_is_over: false,
             reported: None,
         }
     }
@@ -90,6 +93,13 @@ impl Partition {
         if let Part::LiftedAt(from) = facts.part(self.id) {
             self.lift_at = Some(from);
         }
+    }
+
+    /// Begins with a topic that was made anew, behind everything that was told of the former one. Unlike a
+    /// partition found later it takes part at once: nobody else may have anything to say meanwhile.
+    pub(super) fn begin_anew(&mut self, floor: EventTime, facts: &Facts) {
+        self.clock.raise_floor(floor);
+        self.begin(facts);
     }
 
     /// Goes on from `point`, of a state cut at `cut`. A partition that was lifted is lifted again at the first
@@ -232,6 +242,18 @@ impl Partition {
             self.phase = Phase::Silent;
             self.generation = self.generation.wrapping_add(1);
         }
+    }
+
+    /// Its log is over: another one has taken its place. It is silent from now on; returns, once, the first
+    /// instant after everything that was admitted of it, `now_at` being where its worker's capability stands.
+    pub(super) fn log_ended(&mut self, now: EventTime, now_at: EventTime) -> Option<EventTime> {
+        self.at_end(now, Duration::ZERO);
+        let is_first = !std::mem::replace(&mut self.log_is_over, true);
+        let end = match self.seen_record {
+            true => now_at.max(self.bookmarks.end()),
+            false => EventTime::MIN,
+        };
+        is_first.then_some(end)
     }
 
     /// The director's decision about `generation`; stale ones are ignored.

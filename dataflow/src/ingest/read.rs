@@ -47,6 +47,13 @@ impl Source {
                 Read::Held => 0,
             };
         }
+        if ingest.control.is_recreated(partition.id.topic) {
+            // What is in the log now is for the next run.
+            let admitted = partition.log_ended(now, ingest.control.capability.get());
+            let ended = admitted.map(|end| Control::Ended { partition: partition.id, end });
+            ingest.control.outgoing.borrow_mut().extend(ended);
+            return 0;
+        }
         let position = reader.position(partition.id);
         partition.reach(position);
         let is_live = partition.is_live();
@@ -86,6 +93,10 @@ impl Source {
             Err(error) => {
                 ingest.counters.read_errors.fetch_add(1, Ordering::Relaxed);
                 tracing::warn!(partition = ?partition.id, %error, "could not read partition");
+                if reader.is_recreated(partition.id) {
+                    let found = Control::Recreated { topic: partition.id.topic };
+                    ingest.control.outgoing.borrow_mut().push(found);
+                }
             }
         }
         read
@@ -142,6 +153,11 @@ fn take(
     for letter in &letters {
         counters.count_dead_letters(letter.reason, 1);
     }
+    let generation = facts.generation(batch.partition.topic).number;
+    if generation > 0 {
+        letters.iter_mut().for_each(|letter| letter.generation = generation);
+        decoded.logs.iter_mut().for_each(|line| line.generation = generation);
+    }
     ingest.open_points.add(decoded.points.len() as u64);
     if !letters.is_empty() {
         out.letters.session(letter_capability).give_container(&mut letters);
@@ -151,7 +167,7 @@ fn take(
         decoded.logs = Vec::new();
     }
     if !decoded.points.is_empty() {
-        let batch = PointBatch { partition: partition.id, decoded };
+        let batch = PointBatch { partition: partition.id, generation, decoded };
         out.batches.session(batch_capability).give(batch);
     }
     Read::Admitted(records)

@@ -88,6 +88,12 @@ impl Bookmarks {
         open.min_by_key(|bookmark| bookmark.offset).copied()
     }
 
+    /// The first instant after the last pane with anything admitted in it that is remembered.
+    pub(super) fn end(&self) -> EventTime {
+        let last = self.panes.last_key_value();
+        last.map_or(EventTime::MIN, |(start, _)| self.grid.end(self.grid.pane(*start)))
+    }
+
     /// Forgets panes that no later cut can lie before.
     pub(super) fn forget_before(&mut self, time: EventTime) {
         while let Some(entry) = self.panes.first_entry()

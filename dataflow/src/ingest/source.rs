@@ -32,6 +32,8 @@ use crate::time::EventTime;
 pub struct PointBatch {
     /// Partition they were read from.
     pub partition: PartitionId,
+    /// Which topic of its name that is.
+    pub generation: u32,
     /// The columns; `logs` and `rejected` are empty, they travel on streams of their own.
     pub decoded: Decoded,
 }
@@ -161,6 +163,11 @@ impl Source {
             match ingest.state.points.get(id) {
                 Some(point) => {
                     partition.resume(point, resumed_at, config.out_of_orderness, &facts);
+                }
+                None if ingest.state.begins_anew(*id) => {
+                    // What lies before the cut would count as known.
+                    let floor = facts.generation(id.topic).floor.max(resumed_at);
+                    partition.begin_anew(floor, &facts);
                 }
                 // It was found after the cut, while others were read already.
                 None if resumed_at > EventTime::MIN => {
@@ -329,6 +336,12 @@ fn discovered(
     let shard = ingest.control.recovery.shard();
     let number = u64::from(id.topic).wrapping_add(u64::from(id.partition.unsigned_abs()));
     if number % shard.peers.max(1) as u64 != shard.index as u64 {
+        return None;
+    }
+    if ingest.control.is_recreated(id.topic) {
+        // It is of the new topic, for the next run.
+        let ended = Control::Ended { partition: id, end: EventTime::MIN };
+        ingest.control.outgoing.borrow_mut().push(ended);
         return None;
     }
     if let Err(error) = reader.assign(id, None) {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::durable::StoreJournal;
 use super::journal::Facts;
 use super::resume::ResumePoint;
 use super::source::Source;
-use crate::checkpoint::{Restored, StateError};
+use crate::checkpoint::{CheckpointError, Restored, StateError, StateStore};
 use crate::record::PartitionId;
 use crate::time::EventTime;
 
@@ -24,7 +25,7 @@ pub struct IngestState {
 impl IngestState {
     /// Where to go on with `partition`, for a state cut at `cut`; `None` on a first start, and for a topic that
     /// the state does not know. A partition of a known topic that was found after the cut is read from its
-    /// beginning.
+    /// beginning, and so is one whose topic was made anew.
     pub fn point(&self, partition: PartitionId, cut: EventTime) -> Option<ResumePoint> {
         let found = ResumePoint {
             partition,
@@ -32,15 +33,43 @@ impl IngestState {
             watermark: None,
             floor: EventTime::MIN,
             before: None,
-            lifted: true,
+            lifted: !self.begins_anew(partition),
             next: None,
             out_of_orderness: Duration::ZERO,
         };
-        let known = |topic| self.points.keys().any(|known| known.topic == topic);
+        let is_known = cut > EventTime::MIN && self.knows(partition.topic);
         match self.points.get(&partition) {
             Some(point) => Some(*point),
-            None => (cut > EventTime::MIN && known(partition.topic)).then_some(found),
+            None => (is_known || self.begins_anew(partition)).then_some(found),
         }
+    }
+
+    /// Whether the topic of `partition` was made anew, and nothing of it is in the state yet.
+    pub fn begins_anew(&self, partition: PartitionId) -> bool {
+        self.facts.generation(partition.topic).number > 0 && !self.knows(partition.topic)
+    }
+
+    fn knows(&self, topic: u32) -> bool {
+        self.points.keys().any(|known| known.topic == topic)
+    }
+
+    /// Adds what was decided since, by the journal in `store`, about topics that `topic` knows the index of.
+    /// Topics that were found to be made anew are from now on read from their beginning.
+    ///
+    /// # Errors
+    /// [`CheckpointError`].
+    pub fn go_on(
+        &mut self,
+        store: &dyn StateStore,
+        topic: impl Fn(&str) -> Option<u32>,
+    ) -> Result<(), CheckpointError> {
+        let mut facts = std::mem::take(&mut self.facts);
+        let was: BTreeMap<u32, _> =
+            self.points.keys().map(|p| (p.topic, facts.generation(p.topic))).collect();
+        StoreJournal::load(store, self.journal, topic, &mut facts)?;
+        self.points.retain(|p, _| was.get(&p.topic) == Some(&facts.generation(p.topic)));
+        self.facts = facts;
+        Ok(())
     }
 
     /// The state that `restored` holds, with topics numbered anew; partitions of topics for which `topic` says

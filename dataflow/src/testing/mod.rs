@@ -13,7 +13,7 @@ use std::num::NonZeroUsize;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::ingest::ResumePoint;
-use crate::record::{PartitionId, Record, RecordBatch, RecordTime};
+use crate::record::{PartitionId, Record, RecordBatch, RecordTime, record_hash};
 use crate::sink::ConnectorError;
 use crate::source::{Poll, SourceReader};
 use crate::time::EventTime;
@@ -32,12 +32,22 @@ pub struct MemoryRecord {
 /// Partitions in memory; offsets count from 0. Clones share them, so that a test can append to what is
 /// being read.
 #[derive(Clone, Debug, Default)]
-pub struct MemoryLog(Arc<RwLock<BTreeMap<PartitionId, Vec<MemoryRecord>>>>);
+pub struct MemoryLog(Arc<RwLock<BTreeMap<PartitionId, Partition>>>);
+
+/// One partition of a [`MemoryLog`].
+#[derive(Clone, Debug, Default)]
+struct Partition {
+    records: Vec<MemoryRecord>,
+    /// How often its topic was made anew.
+    made: u64,
+}
 
 impl MemoryLog {
     /// A log of these partitions.
     pub fn new(partitions: BTreeMap<PartitionId, Vec<MemoryRecord>>) -> Self {
-        MemoryLog(Arc::new(RwLock::new(partitions)))
+        let partitions = partitions.into_iter();
+        let whole = partitions.map(|(id, records)| (id, Partition { records, made: 0 }));
+        MemoryLog(Arc::new(RwLock::new(whole.collect())))
     }
 
     /// All partitions, in order.
@@ -48,7 +58,17 @@ impl MemoryLog {
     /// Appends records to `partition`, which is made when it is not there.
     pub fn append(&self, partition: PartitionId, records: impl IntoIterator<Item = MemoryRecord>) {
         let mut partitions = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        partitions.entry(partition).or_default().extend(records);
+        partitions.entry(partition).or_default().records.extend(records);
+    }
+
+    /// Deletes the topic with this index, and makes it anew with so many empty partitions. Readers find out: those
+    /// that are reading it, and those that are to go on behind a record that is not there.
+    pub fn recreate(&self, topic: u32, count: i32) {
+        let mut partitions = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let made = partitions.values().map(|partition| partition.made).max().unwrap_or(0) + 1;
+        partitions.retain(|id, _| id.topic != topic);
+        let new = (0..count).map(|partition| PartitionId { topic, partition });
+        partitions.extend(new.map(|id| (id, Partition { records: Vec::new(), made })));
     }
 
     /// A reader of `partitions` from their beginning, whose batches and pauses depend on `seed`.
@@ -65,11 +85,22 @@ impl MemoryLog {
     ) -> MemoryReader {
         let first =
             partitions.first().map_or(0, |(p, _)| u64::from(p.partition.unsigned_abs()) + 1);
+        let mut befores = Vec::new();
         let starts = partitions.into_iter().map(|(p, point)| {
             let offset = point.and_then(|point| point.offset).unwrap_or(0);
+            befores.extend(point.and_then(|point| point.before).map(|before| (p, before)));
             (p, usize::try_from(offset).unwrap_or(0))
         });
-        self.reader_at(starts, seed ^ first)
+        let mut reader = self.reader_at(starts, seed ^ first);
+        let log = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        for (id, (offset, hash)) in befores {
+            let found = log.get(&id).and_then(|p| p.records.get(usize::try_from(offset).ok()?));
+            if found.is_none_or(|record| record_hash(&record.lend(offset)) != hash) {
+                reader.made.remove(&id);
+            }
+        }
+        drop(log);
+        reader
     }
 
     /// A reader of partitions from these offsets.
@@ -80,7 +111,22 @@ impl MemoryLog {
     ) -> MemoryReader {
         let next: BTreeMap<_, _> = starts.into_iter().collect();
         let partitions = next.keys().copied().collect();
-        MemoryReader { log: self.clone(), partitions, next, random: seed | 1, wake: None }
+        let log = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let made = next.keys().map(|id| (*id, log.get(id).map_or(0, |partition| partition.made)));
+        let made = made.collect();
+        drop(log);
+        MemoryReader { log: self.clone(), partitions, next, made, random: seed | 1, wake: None }
+    }
+}
+
+impl MemoryRecord {
+    fn lend(&self, offset: i64) -> Record<'_> {
+        Record {
+            offset,
+            time: RecordTime::Created(self.created),
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+        }
     }
 }
 
@@ -89,6 +135,8 @@ pub struct MemoryReader {
     log: MemoryLog,
     partitions: Vec<PartitionId>,
     next: BTreeMap<PartitionId, usize>,
+    /// Which of the topics of a name it reads; none where it is to go on in another.
+    made: BTreeMap<PartitionId, u64>,
     random: u64,
     wake: Option<Box<dyn Fn() + Send + Sync>>,
 }
@@ -115,10 +163,16 @@ impl SourceReader for MemoryReader {
         visit: &mut dyn FnMut(RecordBatch<'_>),
     ) -> Result<Poll, ConnectorError> {
         let chance = self.draw();
+        if self.is_recreated(partition) {
+            return Err(ConnectorError::Refused {
+                endpoint: format!("{partition:?}"),
+                reason: "the topic was recreated".to_owned(),
+            });
+        }
         let log = Arc::clone(&self.log.0);
         let log = log.read().unwrap_or_else(PoisonError::into_inner);
-        let (Some(records), Some(next)) = (log.get(&partition), self.next.get_mut(&partition))
-        else {
+        let records = log.get(&partition).map(|partition| &partition.records);
+        let (Some(records), Some(next)) = (records, self.next.get_mut(&partition)) else {
             return Ok(Poll::AtEnd);
         };
         if *next >= records.len() {
@@ -137,12 +191,7 @@ impl SourceReader for MemoryReader {
             .enumerate()
             .take(upto)
             .skip(from)
-            .map(|(offset, record)| Record {
-                offset: i64::try_from(offset).unwrap_or(i64::MAX),
-                time: RecordTime::Created(record.created),
-                key: record.key.as_deref(),
-                value: record.value.as_deref(),
-            })
+            .map(|(offset, record)| record.lend(i64::try_from(offset).unwrap_or(i64::MAX)))
             .collect();
         visit(RecordBatch { partition, records: &borrowed });
         *next = upto;
@@ -166,13 +215,22 @@ impl SourceReader for MemoryReader {
             self.partitions.insert(at, partition);
             let offset = usize::try_from(offset.unwrap_or(0)).unwrap_or(0);
             self.next.insert(partition, offset);
+            let log = self.log.0.read().unwrap_or_else(PoisonError::into_inner);
+            self.made.insert(partition, log.get(&partition).map_or(0, |partition| partition.made));
         }
         Ok(())
     }
 
+    fn is_recreated(&self, partition: PartitionId) -> bool {
+        let log = self.log.0.read().unwrap_or_else(PoisonError::into_inner);
+        let found = log.get(&partition).map(|partition| partition.made);
+        let is_another = |made| self.made.get(&partition) != Some(&made);
+        self.partitions.contains(&partition) && found.is_some_and(is_another)
+    }
+
     fn lag(&self, partition: PartitionId) -> Option<u64> {
         let log = self.log.0.read().unwrap_or_else(PoisonError::into_inner);
-        let length = log.get(&partition)?.len();
+        let length = log.get(&partition)?.records.len();
         Some(length.saturating_sub(*self.next.get(&partition)?) as u64)
     }
 }

@@ -10,6 +10,7 @@ use tidewatch_dataflow::record::PartitionId;
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::{EventTime, Pane};
 
+use super::message::bucket_of;
 use super::{Detector, FeedMessage, FeedPartial, FeedSpec, Plans};
 use crate::aggregate::{Aggregate as _, Moments};
 use crate::detect::sustained::{ConditionPartial, SustainedConfig};
@@ -27,6 +28,10 @@ pub struct FeedCounters {
     pub corrections: AtomicU64,
     /// Samples folded into partials and shipped.
     pub merged: AtomicU64,
+    /// Samples of groups in quarantine, once for each operator that leaves the group out. In this run.
+    pub quarantined: AtomicU64,
+    /// Groups in quarantine that the workers of the process own, once for each operator that leaves one out.
+    pub quarantined_groups: AtomicU64,
 }
 
 /// What a fold counts, in the order of its row in a checkpoint.
@@ -66,6 +71,8 @@ pub struct LatePoint {
     pub partition: PartitionId,
     /// Offset of its record.
     pub offset: i64,
+    /// Which topic of its name it was read from.
+    pub generation: u32,
     /// When it was measured.
     pub event_time: EventTime,
     /// When it was admitted.
@@ -188,6 +195,7 @@ impl Fold {
                 late.push(LatePoint {
                     partition: batch.partition,
                     offset: point.offset,
+                    generation: batch.generation,
                     event_time: point.event_time,
                     admission_time: point.admission_time,
                 });
@@ -243,7 +251,7 @@ impl Fold {
                 conditions.extend(rows.conditions.iter().map(of));
             }
             out.push(FeedMessage::Partial {
-                hash,
+                bucket: bucket_of(hash),
                 sender,
                 slot,
                 order: first.partition,

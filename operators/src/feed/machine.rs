@@ -10,13 +10,15 @@ use tidewatch_dataflow::operator::{Entry, GroupId, Inbox, PaneMachine};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
+use super::quarantine::{self, Quarantine, WINDOWS};
 use super::rule::{Rule, project};
 use super::statistic::WindowConsumer;
-use super::{FeedMessage, FeedPartial, FeedSpec};
+use super::{Fault, FeedMessage, FeedPartial, FeedSpec, OperatorId};
 use crate::aggregate::Moments;
 use crate::detect::anomaly::AnomalyError;
 use crate::detect::burst::BurstError;
 use crate::detect::sustained::SustainedError;
+use crate::evaluation::{self, Evaluation};
 use crate::window::{WindowError, WindowSet};
 
 /// What a feed puts out.
@@ -55,9 +57,14 @@ pub struct FeedMachine {
     pub(super) columns_from: EventTime,
     /// One for each rule of the specification, in the same order.
     pub(super) rules: Vec<Rule>,
-    pub(super) groups: Vec<Labels>,
+    /// Labels by number. Shared with [`evaluation`](crate::evaluation) while a pane is applied.
+    pub(super) groups: Arc<Vec<Labels>>,
     pub(super) by_labels: FxHashMap<Labels, GroupId>,
     by_slot: FxHashMap<(u32, u32), GroupId>,
+    /// Windows, then rules.
+    pub(super) operators: Arc<[OperatorId]>,
+    pub(super) quarantine: Quarantine,
+    fault: Option<Fault>,
 }
 
 impl FeedMachine {
@@ -79,12 +86,15 @@ impl FeedMachine {
         let rules = spec.rules.iter().map(|rule| Rule::try_new(rule, &mut conditions));
         let rules = rules.collect::<Result<_, _>>()?;
         Ok(FeedMachine {
+            operators: spec.operators().into(),
+            quarantine: Quarantine::default(),
+            fault: None,
             spec,
             windows: WindowSet::new(plans),
             consumers,
             columns_from: complete_from,
             rules,
-            groups: Vec::new(),
+            groups: Arc::default(),
             by_labels: FxHashMap::default(),
             by_slot: FxHashMap::default(),
         })
@@ -96,7 +106,9 @@ impl FeedMachine {
             FeedMessage::Group { sender, slot, labels, .. } => {
                 let next = GroupId(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
                 let group = *self.by_labels.entry(labels).or_insert_with_key(|labels| {
-                    self.groups.push(labels.clone());
+                    // Nobody else has it between two panes.
+                    Arc::make_mut(&mut self.groups).push(labels.clone());
+                    self.quarantine.number(labels, next);
                     next
                 });
                 self.by_slot.insert((sender, slot), group);
@@ -113,6 +125,29 @@ impl FeedMachine {
                 // A sender announces every slot before its first use, on the same channel.
                 let Some(group) = self.by_slot.get(&(sender, slot)).copied() else { return };
                 inbox.admit(admission_pane, Entry { group, event_pane, order, partial });
+            }
+        }
+    }
+
+    /// Panics at `fault`: for tests of what becomes of a panic.
+    pub fn break_at(&mut self, fault: Fault) {
+        self.fault = Some(fault);
+    }
+
+    /// Panics if the operator with this index takes in the group of the fault.
+    #[expect(clippy::panic, reason = "a test has asked for it")]
+    fn strike(&self, operator: usize, entries: &[Entry<FeedPartial>]) {
+        let (Some(fault), Some(OperatorId { name, .. })) =
+            (&self.fault, self.operators.get(operator))
+        else {
+            return;
+        };
+        let left_out = self.quarantine.of(operator);
+        for entry in entries.iter().filter(|entry| !left_out.contains(&entry.group)) {
+            let labels = self.groups.get(entry.group.0 as usize);
+            if labels.is_some_and(|labels| fault.strikes(name, labels)) {
+                evaluation::at(entry.group);
+                std::panic::panic_any("a panic that a test has asked for");
             }
         }
     }
@@ -145,24 +180,41 @@ impl PaneMachine for FeedMachine {
         entries: &mut Vec<Entry<FeedPartial>>,
         out: &mut Vec<FeedOutput>,
     ) {
-        let (groups, consumers) = (&self.groups, &mut self.consumers);
-        if !consumers.is_empty() {
-            let mut moments = project(entries, |e| Some(e.partial.moments));
+        if !self.quarantine.is_empty() {
+            self.look_at_quarantine(pane, entries, out);
+        }
+        let groups = Arc::clone(&self.groups);
+        let evaluation = Evaluation::enter(&self.operators, &groups, self.spec.pane.start(pane));
+        if !self.consumers.is_empty() {
+            evaluation.operator(WINDOWS);
+            self.strike(WINDOWS, entries);
+            let left_out = self.quarantine.of(WINDOWS);
+            let mut moments = project(entries, left_out, |e| Some(e.partial.moments));
+            let consumers = &mut self.consumers;
             self.windows.apply(pane, &mut moments, |window, firing| {
                 let consumer = consumers.get_mut(window);
-                let point = consumer.and_then(|consumer| consumer.point(groups, firing));
+                let point = consumer.and_then(|consumer| consumer.point(&groups, firing));
                 out.extend(point.map(FeedOutput::Point));
             });
         }
         let mut told = Vec::new();
-        for (spec, rule) in self.spec.rules.iter().zip(&mut self.rules) {
-            rule.apply(spec, groups, pane, entries, &mut told);
+        for index in 0..self.rules.len() {
+            let operator = quarantine::rule(index);
+            evaluation.operator(operator);
+            self.strike(operator, entries);
+            let left_out = self.quarantine.of(operator);
+            if let (Some(spec), Some(rule)) =
+                (self.spec.rules.get(index), self.rules.get_mut(index))
+            {
+                rule.apply((spec, &groups), pane, entries, left_out, &mut told);
+            }
         }
         out.extend(told.into_iter().map(FeedOutput::Transition));
     }
 
     fn next_due(&self) -> Option<Pane> {
         let rules = self.rules.iter().filter_map(Rule::next_due);
-        self.windows.next_due().into_iter().chain(rules).min()
+        let ends = self.next_quarantine();
+        self.windows.next_due().into_iter().chain(rules).chain(ends).min()
     }
 }

@@ -1,18 +1,21 @@
 //! Driving the detector of a rule, and making transitions of what it says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
-use tidewatch_dataflow::alert::{IncidentId, Reading, Severity, Transition, TransitionKind};
+use tidewatch_dataflow::alert::{
+    EndReason, IncidentId, Reading, Severity, Transition, TransitionKind,
+};
 use tidewatch_dataflow::operator::{Entry, GroupId, PaneMachine};
 use tidewatch_dataflow::series::Labels;
-use tidewatch_dataflow::time::{EventTime, Pane};
+use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
 use super::{Detector, FeedError, FeedPartial, RuleSpec};
 use crate::detect::Episode;
 use crate::detect::anomaly::Anomaly;
 use crate::detect::burst::Burst;
 use crate::detect::sustained::Sustained;
+use crate::evaluation;
 
 /// The detector of a rule.
 #[derive(Debug)]
@@ -66,12 +69,14 @@ pub(super) struct Rule {
     pub(super) open_changes: u64,
 }
 
-/// The entries of a pane with only the part that one consumer wants.
+/// The entries of a pane with only the part that one consumer wants, without those of the groups in `left_out`.
 pub(super) fn project<P>(
     entries: &[Entry<FeedPartial>],
+    left_out: &BTreeSet<GroupId>,
     mut part: impl FnMut(&Entry<FeedPartial>) -> Option<P>,
 ) -> Vec<Entry<P>> {
-    let projected = entries.iter().filter_map(|entry| {
+    let entries = entries.iter().filter(|entry| !left_out.contains(&entry.group));
+    let projected = entries.filter_map(|entry| {
         let partial = part(entry)?;
         let (group, event_pane, order) = (entry.group, entry.event_pane, entry.order);
         Some(Entry { group, event_pane, order, partial })
@@ -96,13 +101,14 @@ impl Rule {
         Ok(Rule { watcher, changes: 0, open: BTreeMap::new(), open_changes: 0 })
     }
 
-    /// Applies admission pane `pane` and puts the transitions it makes into `told`.
+    /// Applies admission pane `pane`, but for the groups in `left_out`, and puts the transitions it makes into
+    /// `told`.
     pub(super) fn apply(
         &mut self,
-        spec: &RuleSpec,
-        groups: &[Labels],
+        (spec, groups): (&RuleSpec, &[Labels]),
         pane: Pane,
         entries: &[Entry<FeedPartial>],
+        left_out: &BTreeSet<GroupId>,
         told: &mut impl Extend<Transition>,
     ) {
         // A detector decides once: corrections are late for it.
@@ -111,22 +117,23 @@ impl Rule {
         let (episodes, all) = match &mut self.watcher {
             Watcher::Sustained(index, machine) => {
                 let part = |e: &Entry<FeedPartial>| e.partial.conditions.get(*index).cloned()?;
-                drive(machine, pane, project(entries, part))
+                drive(machine, pane, project(entries, left_out, part))
             }
             Watcher::Burst(machine) => {
                 let part = |e: &Entry<FeedPartial>| {
                     Some(e).filter(on_time).map(|e| e.partial.moments.count)
                 };
-                drive(machine, pane, project(entries, part))
+                drive(machine, pane, project(entries, left_out, part))
             }
             Watcher::Anomaly(machine) => {
                 let part =
                     |e: &Entry<FeedPartial>| Some(e).filter(on_time).map(|e| e.partial.moments);
-                drive(machine, pane, project(entries, part))
+                drive(machine, pane, project(entries, left_out, part))
             }
         };
         self.changes += u64::from(is_due || all > 0);
         for episode in episodes {
+            evaluation::at(episode.group);
             if let Some(group) = groups.get(episode.group.0 as usize) {
                 told.extend([self.tell(spec, group, episode)]);
             }
@@ -154,6 +161,26 @@ impl Rule {
         let opening = self.open.remove(&id).unwrap_or_else(here);
         let opened = opening.transition(&spec.name, group);
         Transition { decided_at, sequence, kind, at, value, ..opened }
+    }
+
+    /// Forgets `group` before `pane` is applied; returns the end of its incident, if one is open.
+    pub(super) fn forget(
+        &mut self,
+        spec: &RuleSpec,
+        (group, labels): (GroupId, &Labels),
+        (size, pane): (PaneSize, Pane),
+    ) -> Option<Transition> {
+        match &mut self.watcher {
+            Watcher::Sustained(_, machine) => machine.forget(group),
+            Watcher::Burst(machine) => machine.forget(group),
+            Watcher::Anomaly(machine) => machine.forget(group),
+        }
+        self.changes += 1;
+        let opened = self.open.remove(&group)?.transition(&spec.name, labels);
+        self.open_changes += 1;
+        let kind = TransitionKind::Ended(EndReason::Quarantined);
+        let (at, decided_at) = (size.start(pane), size.end(pane));
+        Some(Transition { decided_at, sequence: 1, kind, at, ..opened })
     }
 
     pub(super) fn next_due(&self) -> Option<Pane> {

@@ -9,19 +9,20 @@ use tidewatch_dataflow::ingest::{OpenPoints, PointBatch};
 use tidewatch_dataflow::operator::{StopFlag, apply_panes_checkpointed};
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::{EventTime, PaneSize};
-use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::container::CapacityContainerBuilder;
+use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Stream, StreamVec};
 
 use super::fold::{Fold, LatePoint};
 use super::machine::{FeedMachine, FeedOutput};
-use super::message::FeedMessage;
+use super::{FeedBatch, FeedMessage};
 
 /// The streams of [`fold`].
 pub struct Folded<'scope> {
     /// For each feed its messages, not yet exchanged.
-    pub feeds: Vec<StreamVec<'scope, EventTime, FeedMessage>>,
+    pub feeds: Vec<Stream<'scope, EventTime, FeedBatch>>,
     /// Points that came too late.
     pub late: StreamVec<'scope, EventTime, DeadLetter>,
 }
@@ -44,7 +45,7 @@ pub fn fold<'scope>(
     let mut outputs = Vec::new();
     let mut feeds = Vec::new();
     for _ in &panes {
-        let (output, stream) = builder.new_output::<Vec<FeedMessage>>();
+        let (output, stream) = builder.new_output::<FeedBatch>();
         outputs.push(OutputBuilder::from(output));
         feeds.push(stream);
     }
@@ -107,6 +108,7 @@ fn dead_letter(late: LatePoint) -> DeadLetter {
     DeadLetter {
         partition: late.partition,
         offset: late.offset,
+        generation: late.generation,
         reason: Reason::Late,
         detail: format!("{} s behind its partition", behind.as_secs()).into(),
         key: None,
@@ -118,13 +120,14 @@ fn dead_letter(late: LatePoint) -> DeadLetter {
 /// Exchanges the messages of one feed to the workers that own the groups, and drives its machine there. The
 /// machine has been restored already; `participant` puts its state into every checkpoint.
 pub fn detect<'scope>(
-    messages: StreamVec<'scope, EventTime, FeedMessage>,
+    messages: Stream<'scope, EventTime, FeedBatch>,
     name: &str,
     machine: FeedMachine,
     participant: Participant,
     stop: StopFlag,
 ) -> StreamVec<'scope, EventTime, FeedOutput> {
-    let pact = Exchange::new(FeedMessage::bucket);
+    let pact =
+        ExchangeCore::<CapacityContainerBuilder<FeedBatch>, _>::new_core(FeedMessage::bucket);
     let admit = |_stamp, message, inbox: &mut _, machine: &mut FeedMachine| {
         machine.receive(message, inbox);
     };

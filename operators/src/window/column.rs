@@ -8,6 +8,7 @@ use std::cmp::Ordering;
 use tidewatch_dataflow::operator::GroupId;
 
 use crate::aggregate::Monoid;
+use crate::evaluation;
 
 /// Rows of (group, partial aggregate), sorted by group, each group at most once.
 #[derive(Clone, Debug)]
@@ -61,6 +62,13 @@ impl<P: Monoid> Column<P> {
         self.rows.get(at).map(|(_, partial)| partial)
     }
 
+    /// Removes the row of `group`.
+    pub(super) fn remove(&mut self, group: GroupId) {
+        if let Ok(at) = self.rows.binary_search_by_key(&group, |(g, _)| *g) {
+            self.rows.remove(at);
+        }
+    }
+
     /// Both columns as one; in groups that both have, `later` is merged into `self`.
     pub(super) fn joined(&self, later: &Column<P>) -> Column<P> {
         let mut rows = Vec::with_capacity(self.rows.len().max(later.rows.len()));
@@ -70,6 +78,7 @@ impl<P: Monoid> Column<P> {
         {
             let order = a.cmp(b);
             let mut partial = if order == Ordering::Greater { q.clone() } else { p.clone() };
+            evaluation::at(*a.min(b));
             if order == Ordering::Equal {
                 partial.merge(q);
             }
@@ -77,6 +86,7 @@ impl<P: Monoid> Column<P> {
             left = if order == Ordering::Greater { left } else { left_rest };
             right = if order == Ordering::Less { right } else { right_rest };
         }
+        evaluation::between();
         rows.extend_from_slice(left);
         rows.extend_from_slice(right);
         Column { rows, stamp: 0 }
@@ -92,6 +102,7 @@ pub(super) fn for_each_joined<P: Monoid>(
     let mut rest: smallvec::SmallVec<[&[(GroupId, P)]; 16]> =
         columns.iter().map(|column| column.rows()).collect();
     while let Some(group) = rest.iter().filter_map(|rows| Some(rows.first()?.0)).min() {
+        evaluation::at(group);
         let mut joined: Option<P> = None;
         for rows in &mut rest {
             if let Some(((head, partial), tail)) = rows.split_first()

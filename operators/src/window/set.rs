@@ -11,6 +11,7 @@ use super::column::Column;
 use super::tree::Tree;
 use super::{Firing, Timing, WindowPlan};
 use crate::aggregate::Monoid;
+use crate::evaluation;
 
 /// Windows by their index. See [`crate::window`] for what fires when.
 #[derive(Debug)]
@@ -53,6 +54,11 @@ impl<P: Monoid> WindowSet<P> {
         self.tree.evict(self.horizon_at(next).0);
     }
 
+    /// Forgets everything of `group`.
+    pub(crate) fn forget(&mut self, group: GroupId) {
+        self.tree.forget(group);
+    }
+
     /// The pane applied last.
     pub(crate) fn last(&self) -> Option<Pane> {
         self.last
@@ -92,6 +98,7 @@ impl<P: Monoid> WindowSet<P> {
         let mut column = Column::default();
         let mut corrections = Vec::new();
         for entry in entries.drain(..) {
+            evaluation::at(entry.group);
             if entry.event_pane == pane {
                 column.append(entry.group, entry.partial);
             } else if self.plans.iter().all(|plan| plan.is_too_late(entry.event_pane, pane)) {
@@ -100,6 +107,7 @@ impl<P: Monoid> WindowSet<P> {
                 corrections.push(entry);
             }
         }
+        evaluation::between();
         self.tree.add(pane.0, column);
         let mut changed = self.correct(pane, corrections).into_iter().peekable();
         let WindowSet { plans, tree, .. } = self;
@@ -122,6 +130,7 @@ impl<P: Monoid> WindowSet<P> {
             }
         }
         // 4. Forget what no later admission pane can need.
+        evaluation::between();
         self.last = Some(pane);
         self.tree.evict(self.horizon_at(Pane(pane.0.saturating_add(1))).0);
     }
@@ -134,6 +143,7 @@ impl<P: Monoid> WindowSet<P> {
         for (window, plan) in self.plans.iter().enumerate() {
             for entries in corrections.chunk_by(|a, b| a.group == b.group) {
                 let Some(group) = entries.first().map(|e| e.group) else { continue };
+                evaluation::at(group);
                 let mut windows: Vec<u64> = entries
                     .chunk_by(|a, b| a.event_pane == b.event_pane)
                     .filter_map(|same| same.first())
@@ -154,6 +164,7 @@ impl<P: Monoid> WindowSet<P> {
         let mut column = Column::default();
         let mut corrections = corrections.into_iter().peekable();
         while let Some(Entry { group, event_pane, partial, .. }) = corrections.next() {
+            evaluation::at(group);
             column.append(group, partial);
             if corrections.peek().is_none_or(|next| next.event_pane != event_pane) {
                 self.tree.add(event_pane.0, std::mem::take(&mut column));
@@ -180,5 +191,6 @@ impl<P: Monoid> WindowSet<P> {
 fn value<P: Monoid>(tree: &mut Tree<P>, plan: &WindowPlan, k: u64, group: GroupId) -> Option<P> {
     let (from, to) = (plan.first(k), plan.end(k));
     tree.ensure(from, to);
+    evaluation::at(group);
     tree.value(from, to, group)
 }

@@ -80,6 +80,18 @@ impl<P: Monoid> Tree<P> {
         }
     }
 
+    /// Removes the rows of `group` from all panes. Every pane counts as changed: some may be gone altogether.
+    pub(super) fn forget(&mut self, group: GroupId) {
+        let Some((panes, above)) = self.levels.split_first_mut() else { return };
+        self.changes += 1;
+        panes.retain(|_, column| {
+            column.remove(group);
+            column.stamp = self.changes;
+            !column.is_empty()
+        });
+        above.iter_mut().for_each(BTreeMap::clear);
+    }
+
     /// First pane at or after `pane` that has samples.
     pub(super) fn first_pane(&self, pane: u64) -> Option<u64> {
         self.levels.first()?.range(pane..).next().map(|(index, _)| *index)

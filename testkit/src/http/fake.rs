@@ -127,6 +127,8 @@ struct Scripted {
 struct Inner {
     scripted: VecDeque<Scripted>,
     requests: Vec<Recorded>,
+    /// No requests are recorded.
+    forgets: bool,
     connections: Vec<TcpStream>,
     stopped: bool,
 }
@@ -180,6 +182,13 @@ impl Fake {
         self.state.lock().scripted.push_back(Scripted { reply, handled: true });
     }
 
+    /// From now on no requests are recorded: for a server that gets many of them, and large ones.
+    pub fn forget(&self) {
+        let mut inner = self.state.lock();
+        inner.forgets = true;
+        inner.requests.clear();
+    }
+
     /// All requests received so far, in the order of their arrival.
     #[must_use]
     pub fn requests(&self) -> Vec<Recorded> {
@@ -231,7 +240,9 @@ fn serve(mut stream: TcpStream, state: &State) -> io::Result<()> {
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(request) = read_request(&mut reader)? {
         let mut inner = state.lock();
-        inner.requests.push(request.clone());
+        if !inner.forgets {
+            inner.requests.push(request.clone());
+        }
         let scripted = inner.scripted.pop_front();
         drop(inner);
         let reply = match scripted {
@@ -280,6 +291,15 @@ mod tests {
         fake.enqueue(whole.clone().cut_at(whole.encode().len() - 3));
         assert!(client::get(&fake.url("/"), &[]).is_err());
         assert_eq!(fake.requests().len(), 2);
+    }
+
+    #[test]
+    fn forgets_what_it_was_asked() {
+        let fake = Fake::start().unwrap();
+        client::get(&fake.url("/a"), &[]).unwrap();
+        fake.forget();
+        assert_eq!(client::get(&fake.url("/b"), &[]).unwrap().status, 200);
+        assert!(fake.requests().is_empty());
     }
 
     #[test]

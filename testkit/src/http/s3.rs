@@ -19,8 +19,17 @@ use std::{
 use super::{Fake, Recorded, Reply};
 use crate::Result;
 
-/// Keys on a page of a listing: few, so that tests see many pages. (S3 has 1,000.)
+/// Keys on a page of a listing: few, so that tests see many pages.
 const PAGE_KEYS: usize = 7;
+/// As many as S3 has.
+const LARGE_PAGE_KEYS: usize = 1_000;
+
+/// What a service is like.
+#[derive(Clone, Copy, Debug)]
+struct Habits {
+    heeds_conditions: bool,
+    page_keys: usize,
+}
 
 /// A service with one bucket.
 ///
@@ -59,7 +68,18 @@ impl S3Fake {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if no port can be had.
     pub fn start() -> Result<Self> {
-        Self::start_with(true)
+        Self::start_with(Habits { heeds_conditions: true, page_keys: PAGE_KEYS })
+    }
+
+    /// A service that heeds conditions, for tests of minutes: with pages as large as those of S3, and without a
+    /// record of the requests.
+    ///
+    /// # Errors
+    /// [`Error::Io`](crate::Error::Io) if no port can be had.
+    pub fn start_large() -> Result<Self> {
+        let s3 = Self::start_with(Habits { heeds_conditions: true, page_keys: LARGE_PAGE_KEYS })?;
+        s3.fake.forget();
+        Ok(s3)
     }
 
     /// A service that takes no notice of conditions, as some do: every put overwrites.
@@ -67,13 +87,13 @@ impl S3Fake {
     /// # Errors
     /// [`Error::Io`](crate::Error::Io) if no port can be had.
     pub fn start_overwriting() -> Result<Self> {
-        Self::start_with(false)
+        Self::start_with(Habits { heeds_conditions: false, page_keys: PAGE_KEYS })
     }
 
-    fn start_with(heeds_conditions: bool) -> Result<Self> {
+    fn start_with(habits: Habits) -> Result<Self> {
         let objects = Arc::<Mutex<Objects>>::default();
         let shared = Arc::clone(&objects);
-        let fake = Fake::start_with(move |request| answer(request, &shared, heeds_conditions))?;
+        let fake = Fake::start_with(move |request| answer(request, &shared, habits))?;
         Ok(Self { fake, objects })
     }
 
@@ -95,6 +115,12 @@ impl S3Fake {
         lock(&self.objects).keys().cloned().collect()
     }
 
+    /// The content of an object, if it is there.
+    #[must_use]
+    pub fn object(&self, key: &str) -> Option<Vec<u8>> {
+        lock(&self.objects).get(key).map(|object| object.content.clone())
+    }
+
     /// The environment that gives access to it.
     #[must_use]
     pub fn environment() -> Vec<(String, String)> {
@@ -108,7 +134,7 @@ fn lock(objects: &Mutex<Objects>) -> MutexGuard<'_, Objects> {
     objects.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn answer(request: &Recorded, objects: &Mutex<Objects>, heeds_conditions: bool) -> Reply {
+fn answer(request: &Recorded, objects: &Mutex<Objects>, habits: Habits) -> Reply {
     if let Some(reason) = unsigned(request) {
         return error(403, "AccessDenied", reason);
     }
@@ -120,11 +146,11 @@ fn answer(request: &Recorded, objects: &Mutex<Objects>, heeds_conditions: bool) 
     }
     let mut objects = lock(objects);
     match (request.method.as_str(), key) {
-        ("GET", "") => list(request, &objects),
+        ("GET", "") => list(request, &objects, habits.page_keys),
         (_, "") => error(501, "NotImplemented", "only listings"),
         ("PUT", key) => {
             let create_only = request.header("if-none-match") == Some("*");
-            if create_only && heeds_conditions && objects.contains_key(key) {
+            if create_only && habits.heeds_conditions && objects.contains_key(key) {
                 return error(
                     412,
                     "PreconditionFailed",
@@ -181,7 +207,7 @@ fn unsigned(request: &Recorded) -> Option<&'static str> {
     (!dated || !hashed).then_some("x-amz-date or x-amz-content-sha256 is missing")
 }
 
-fn list(request: &Recorded, objects: &Objects) -> Reply {
+fn list(request: &Recorded, objects: &Objects, page_keys: usize) -> Reply {
     let query = request.target.split_once('?').map_or("", |(_, query)| query);
     let parameter = |name: &str| {
         let value = query.split('&').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
@@ -195,7 +221,7 @@ fn list(request: &Recorded, objects: &Objects) -> Reply {
     let after = parameter("continuation-token").map_or(Bound::Unbounded, Bound::Excluded);
     let mut rest =
         objects.range((after, Bound::Unbounded)).filter(|(key, _)| key.starts_with(&prefix));
-    let page: Vec<_> = rest.by_ref().take(PAGE_KEYS).collect();
+    let page: Vec<_> = rest.by_ref().take(page_keys).collect();
     let next = rest.next().and(page.last()).map(|(key, _)| key.as_str());
     let mut xml = String::from(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\

@@ -25,6 +25,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tempfile::TempDir;
+use tidewatch_dataflow::ingest::Quarantined;
 use tokio::sync::mpsc;
 use tokio::time::sleep_until;
 
@@ -57,7 +58,7 @@ impl Folder {
         match TempDir::with_prefix("tidewatch-") {
             Ok(folder) => Ok(Some(Folder(folder))),
             Err(error) if members.count == 1 => {
-                let consequence = "a record that crashes us will stay unknown: set TMPDIR";
+                let consequence = "what crashes us will stay unknown: set TMPDIR";
                 tracing::warn!(%error, consequence, "could not make a temporary folder");
                 Ok(None)
             }
@@ -75,7 +76,7 @@ impl Folder {
         self.0.path().join("crumbs")
     }
 
-    /// Reads what was under way in the processes that crashed.
+    /// Reads what was under way in the processes that crashed, and what threads evaluated when they panicked.
     fn suspect(&self, crashed: &[usize]) -> anyhow::Result<()> {
         let crumbs = self.crumbs();
         let mut under_way = crumb::read_all(&crumbs).context("could not read the crumbs")?;
@@ -84,7 +85,18 @@ impl Folder {
         for (topic, partition, offset) in suspects.after_crash(&under_way) {
             tracing::error!(topic, partition, offset, "this record crashes us: it will be skipped");
         }
+        let evaluated = crumb::take_words(&crumbs).context("could not read words of panics")?;
+        for Quarantined { operator, group, .. } in suspects.after_panics(evaluated) {
+            let consequence = "it is left out from now on";
+            tracing::error!(%operator, %group, consequence, "this group crashes us: in quarantine");
+        }
         Ok(suspects.save(&crumbs)?)
+    }
+
+    /// Forgets all suspects: offsets of a topic that was made anew mean other records. What was convicted is
+    /// journaled.
+    fn acquit(&self) -> anyhow::Result<()> {
+        Ok(Suspects::forget(&self.crumbs())?)
     }
 }
 
@@ -116,7 +128,11 @@ pub async fn supervise(
                     other => return Ok(code(&other, members)),
                 };
                 let crashed: Vec<usize> = crashed.iter().map(|at| members.first + at).collect();
-                if let Some(Err(error)) = folder.as_ref().map(|folder| folder.suspect(&crashed)) {
+                let noted = folder.as_ref().map(|folder| match why.is_renewal() {
+                    true => folder.acquit(),
+                    false => folder.suspect(&crashed),
+                });
+                if let Some(Err(error)) = noted {
                     tracing::warn!(error = %format!("{error:#}"), "nobody is suspected of the crash");
                 }
                 (members.first + place, why.to_string(), healthy)

@@ -82,9 +82,19 @@ pub(super) enum Why {
     NotUp(Duration),
 }
 
+impl Why {
+    /// Whether it ended for the next run to read a topic that was made anew.
+    pub(super) fn is_renewal(&self) -> bool {
+        matches!(self, Why::Ended(status) if exit::is_renewal(*status))
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Why::Ended(status) if exit::is_renewal(*status) => {
+                write!(f, "a topic was recreated, to be read by the next run ({status})")
+            }
             Why::Ended(status) => write!(f, "{status}"),
             Why::Silent(limit) => write!(f, "no sign of life for {limit:?}"),
             Why::NotUp(limit) => write!(f, "not up after {limit:?}"),

@@ -60,6 +60,8 @@ pub struct Detail {
     pub objects: usize,
     /// Where reading goes on; empty when the state cannot be read.
     pub partitions: Vec<PartitionFacts>,
+    /// Groups that operators leave out; empty when the state cannot be read.
+    pub quarantined: Vec<QuarantineFacts>,
     /// What the operators put.
     pub operators: Vec<OperatorFacts>,
     /// What sinks have still to deliver.
@@ -79,6 +81,17 @@ pub struct PartitionFacts {
     pub watermark: Option<String>,
     /// Whether it was idle, and time went on without it.
     pub idle: bool,
+}
+
+/// A group in quarantine.
+#[derive(Clone, Debug, Serialize)]
+pub struct QuarantineFacts {
+    /// The operator that crashed at it: all windows of a feed, or a rule.
+    pub operator: String,
+    /// The group's labels.
+    pub group: String,
+    /// The instant of event time from which on it is left out.
+    pub from: String,
 }
 
 /// An operator's state, of all workers.
@@ -143,6 +156,7 @@ impl Detail {
     ) -> Option<Detail> {
         let checkpoint = survey.checkpoints.get(index)?;
         let manifest = checkpoint.manifest.as_ref();
+        let ingest = ingest(store, checkpoint);
         let objects: BTreeSet<&String> = checkpoint.parts.iter().flat_map(|p| &p.objects).collect();
         Some(Detail {
             line: Line::of(checkpoint, now),
@@ -150,20 +164,26 @@ impl Detail {
             workers: manifest.map(|manifest| manifest.workers),
             processes: manifest.map(|manifest| manifest.parts.len()),
             objects: objects.len(),
-            partitions: partitions(store, checkpoint).unwrap_or_default(),
+            partitions: ingest.as_ref().map(|i| partitions(i, checkpoint)).unwrap_or_default(),
+            quarantined: ingest.as_ref().map(quarantined).unwrap_or_default(),
             operators: operators(checkpoint),
             sinks: sinks(checkpoint, &survey.sizes),
         })
     }
 }
 
-/// Where reading goes on; `None` when the state cannot be read, which its damages say.
-fn partitions(store: &dyn StateStore, checkpoint: &Checkpoint) -> Option<Vec<PartitionFacts>> {
+/// The state of the sources; `None` when it cannot be read, which the checkpoint's damages say.
+fn ingest(store: &dyn StateStore, checkpoint: &Checkpoint) -> Option<IngestState> {
     let manifest = checkpoint.manifest.as_ref().filter(|_| checkpoint.damages.is_empty())?;
     let state = manifest.load(store).ok()?;
-    let ingest = IngestState::read(state.operators.get("ingest")?, Some).ok()?;
+    IngestState::read(state.operators.get("ingest")?, Some).ok()
+}
+
+/// Where reading goes on.
+fn partitions(ingest: &IngestState, checkpoint: &Checkpoint) -> Vec<PartitionFacts> {
+    let topics = checkpoint.manifest.as_ref().map(|manifest| &manifest.topics);
     let topic = |id: PartitionId| {
-        let name = usize::try_from(id.topic).ok().and_then(|topic| manifest.topics.get(topic));
+        let name = usize::try_from(id.topic).ok().and_then(|topic| topics?.get(topic));
         name.map_or("?", String::as_str).to_owned()
     };
     let facts = ingest.points.values().map(|point| PartitionFacts {
@@ -173,7 +193,17 @@ fn partitions(store: &dyn StateStore, checkpoint: &Checkpoint) -> Option<Vec<Par
         watermark: point.watermark.map(rfc3339),
         idle: point.lifted,
     });
-    Some(facts.collect())
+    facts.collect()
+}
+
+/// Which groups are left out.
+fn quarantined(ingest: &IngestState) -> Vec<QuarantineFacts> {
+    let facts = ingest.facts.quarantined().map(|(what, from)| QuarantineFacts {
+        operator: what.operator.to_string(),
+        group: what.group.to_string(),
+        from: rfc3339(from),
+    });
+    facts.collect()
 }
 
 fn operators(checkpoint: &Checkpoint) -> Vec<OperatorFacts> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidewatch_dataflow::config::HumanDuration;
 
 use super::audit::Effort;
-use super::facts::{Detail, Line};
+use super::facts::{Detail, Line, QuarantineFacts};
 
 /// `1.2 MiB`
 pub(super) fn bytes(count: u64) -> String {
@@ -144,6 +144,12 @@ pub(super) fn inspect(out: &mut String, detail: &Detail) -> fmt::Result {
             .collect();
         writeln!(out, "\npartitions, and the offset that reading goes on at")?;
         table(out, "  ", &["TOPIC", " PARTITION", " OFFSET", "WATERMARK", ""], &rows)?;
+    }
+    if !detail.quarantined.is_empty() {
+        let cells = |q: &QuarantineFacts| vec![q.group.clone(), q.operator.clone(), q.from.clone()];
+        let rows: Vec<Vec<String>> = detail.quarantined.iter().map(cells).collect();
+        writeln!(out, "\nquarantine: groups that crashed an operator, which leaves them out")?;
+        table(out, "  ", &["GROUP", "OPERATOR", "FROM"], &rows)?;
     }
     if !detail.operators.is_empty() {
         let rows: Vec<Vec<String>> = detail

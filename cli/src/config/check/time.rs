@@ -44,6 +44,7 @@ pub(super) fn time(scope: &mut Scope<'_, '_, '_>, section: &TimeSection) -> Time
         future_tolerance: section.future_tolerance.get(),
         start: section.start,
         on_retention: section.on_retention,
+        on_recreated: section.on_recreated,
         stale_after: section.stale_after.get(),
         max_lead: section.max_lead.get(),
     }

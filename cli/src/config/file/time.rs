@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidewatch_connectors::kafka::OnRetention;
+use tidewatch_connectors::kafka::{OnRecreated, OnRetention};
 use tidewatch_dataflow::config::HumanDuration;
 
 use super::Start;
@@ -36,6 +36,10 @@ pub struct TimeSection {
     /// `"earliest"`. Default `"error"`: a person should know before numbers with a hole are written.
     #[serde(default)]
     pub on_retention: OnRetention,
+    /// What to do when a topic was deleted and made again: `"restart"` or `"error"`. Default `"restart"`: the
+    /// run starts anew from its checkpoint and reads the new topic from its beginning.
+    #[serde(default)]
+    pub on_recreated: OnRecreated,
     /// Episodes that began and ended longer ago than this are summarised, nobody is told one by one.
     /// Default 15 min: catching up after an outage must not page about what is over.
     #[serde(default = "default_stale_after")]

@@ -135,6 +135,7 @@ fn end_text(reason: EndReason) -> &'static str {
         EndReason::NoData => "no_data",
         EndReason::Merged => "merged",
         EndReason::RuleChanged => "rule_changed",
+        EndReason::Quarantined => "quarantined",
     }
 }
 

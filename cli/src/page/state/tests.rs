@@ -26,7 +26,7 @@ fn state(hosts: usize) -> Arc<LiveState> {
 fn point(host: &str, window: &str, seconds: u64, mean: f64) -> MetricPoint {
     MetricPoint {
         measurement: "cpu".into(),
-        labels: Arc::new(Labels::from_pairs([("host", host), ("window", window)])),
+        labels: Labels::from_pairs([("host", host), ("window", window)]),
         time: at(seconds),
         fields: [("max".into(), 99.0), ("mean".into(), mean)].into_iter().collect(),
         is_correction: false,
@@ -38,6 +38,7 @@ fn line(seconds: u64, level: Level, message: &str) -> LogLine {
         partition: PartitionId { topic: 0, partition: 0 },
         offset: 0,
         index: 0,
+        generation: 0,
         event_time: at(seconds),
         level,
         host: "web-1".into(),

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
 use tidewatch_dataflow::sink::ConnectorError;
 
+use super::super::batch_queue::Wake;
+use super::super::context::Context;
 use super::super::error::classify;
 use super::progress::Todo;
 use super::{KafkaReader, endpoint};
@@ -20,13 +22,29 @@ const DENIED_MAX: u32 = 10;
 /// client in distress cannot keep its worker from reading.
 const EVENTS_MAX: usize = 64;
 
+/// Lets the client say what it has to say: log lines, errors and statistics go to its context.
+pub(super) fn hear(consumer: &BaseConsumer<Context>, wake: &Wake) {
+    let context = consumer.context();
+    for _ in 0..EVENTS_MAX {
+        // `poll` itself answers `None` both for an empty queue and for an event that the context dealt with.
+        let before = context.events();
+        let error = consumer.poll(Duration::ZERO).is_some();
+        if !error && context.events() == before {
+            return;
+        }
+    }
+    // The queue is told of only when it was empty, so the rest must be remembered here.
+    wake.main_ready.store(true, Ordering::Release);
+}
+
 impl KafkaReader {
     /// Tells those who watch over this reader which partitions have stopped, and what is lost.
     pub(super) fn publish(&self) {
         let stopped = self.partitions.iter().zip(&self.slots).filter_map(|(partition, slot)| {
             let fault = slot.progress.stopped?;
             let topic = self.topics.name(partition.topic);
-            Some(format!("{}: {fault}", endpoint(topic, *partition, &self.brokers)))
+            let said = fault.said(self.on_recreated);
+            Some(format!("{}: {said}", endpoint(topic, *partition, &self.brokers)))
         });
         self.health().update(|snapshot| {
             snapshot.stopped = stopped.collect();
@@ -39,22 +57,16 @@ impl KafkaReader {
         if !self.wake.main_ready.swap(false, Ordering::AcqRel) {
             return Ok(());
         }
+        hear(&self.consumer, &self.wake);
         let context = Arc::clone(self.consumer.context());
-        let mut left = EVENTS_MAX;
-        loop {
-            // What an event says goes to the context; `poll` itself answers `None` both for an empty
-            // queue and for an event that the context dealt with.
-            let before = context.events();
-            let error = self.consumer.poll(Duration::ZERO).is_some();
-            if !error && context.events() == before {
-                break;
+        let renewed = context.take_renewed();
+        if !renewed.is_empty() {
+            for (partition, slot) in self.partitions.iter().zip(&mut self.slots) {
+                if renewed.contains(self.topics.name(partition.topic)) {
+                    slot.progress.replaced();
+                }
             }
-            left -= 1;
-            if left == 0 {
-                // The queue is told of only when it was empty, so the rest must be remembered here.
-                self.wake.main_ready.store(true, Ordering::Release);
-                break;
-            }
+            self.publish();
         }
         if let Some(statistics) = context.take_statistics() {
             for (partition, slot) in self.partitions.iter().zip(&mut self.slots) {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use tidewatch_dataflow::sink::ConnectorError;
 
-use super::options::OnRetention;
+use super::options::{OnRecreated, OnRetention};
 
 /// Why a partition is read no further until a person acts.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,8 @@ pub enum PartitionFault {
     Shorter {
         /// Where reading was to go on.
         wanted: i64,
+        /// The first offset that the log has.
+        first: i64,
         /// Where the log ends: the offset after its newest record.
         end: i64,
     },
@@ -27,7 +29,11 @@ pub enum PartitionFault {
     Different {
         /// The offset of the record that differs.
         offset: i64,
+        /// The first offset that the log has.
+        first: i64,
     },
+    /// The topic has another id than when reading it began.
+    Replaced,
 }
 
 impl PartitionFault {
@@ -35,25 +41,51 @@ impl PartitionFault {
     pub fn lost(&self) -> u64 {
         match self {
             PartitionFault::Expired { wanted, first } => lost(*wanted, *first),
-            PartitionFault::Shorter { .. } | PartitionFault::Different { .. } => 0,
+            _ => 0,
         }
     }
 
-    /// Whether the log is not the one that was read before: positions in it mean nothing.
+    /// Whether the log is that of a topic that was made anew: it is not the one that was read before, and it
+    /// begins with its first record. One that begins later may be the old one, cut short.
     pub fn is_recreated(&self) -> bool {
-        !matches!(self, PartitionFault::Expired { .. })
+        match self {
+            PartitionFault::Expired { .. } => false,
+            PartitionFault::Replaced => true,
+            PartitionFault::Shorter { first, .. } | PartitionFault::Different { first, .. } => {
+                *first == 0
+            }
+        }
     }
 
     /// The error that says so to whom it concerns.
-    pub(super) fn error(&self, endpoint: String) -> ConnectorError {
-        ConnectorError::Refused { endpoint, reason: self.to_string() }
+    pub(super) fn error(&self, endpoint: String, policy: OnRecreated) -> ConnectorError {
+        ConnectorError::Refused { endpoint, reason: self.said(policy) }
+    }
+
+    /// What is wrong, and what comes of it.
+    pub(super) fn said(&self, policy: OnRecreated) -> String {
+        match (self.is_recreated(), policy) {
+            (false, _) => self.to_string(),
+            (true, OnRecreated::Restart) => format!(
+                "{self}; it is read from its beginning, as a new generation, by the run that begins when a \
+                 checkpoint holds what was read"
+            ),
+            (true, OnRecreated::Error) => format!(
+                "{self}; to read what it has now, write `on_recreated = \"restart\"` and keep checkpoints"
+            ),
+        }
     }
 }
 
 impl fmt::Display for PartitionFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const REMEDY: &str = "the topic was recreated or truncated; to begin anew with what it has now, name \
-            an empty `store` in `[checkpoint]`";
+        let what = match self.is_recreated() {
+            true => "the topic was recreated",
+            false => {
+                "its log was cut short, or the topic was recreated and has lost its first records since; to \
+                 begin anew with what it has now, name an empty `store` in `[checkpoint]`"
+            }
+        };
         match self {
             PartitionFault::Expired { wanted, first } => write!(
                 f,
@@ -62,13 +94,16 @@ impl fmt::Display for PartitionFault {
                  `on_retention = \"earliest\"`",
                 self.lost()
             ),
-            PartitionFault::Shorter { wanted, end } => {
-                write!(f, "offset {wanted} is wanted and the log ends at {end}: {REMEDY}")
+            PartitionFault::Shorter { wanted, end, .. } => {
+                write!(f, "offset {wanted} is wanted and the log ends at {end}: {what}")
             }
-            PartitionFault::Different { offset } => {
+            PartitionFault::Replaced => {
+                write!(f, "the topic has another id than when reading it began: {what}")
+            }
+            PartitionFault::Different { offset, .. } => {
                 write!(
                     f,
-                    "the record at offset {offset} is not the one that was read there: {REMEDY}"
+                    "the record at offset {offset} is not the one that was read there: {what}"
                 )
             }
         }
@@ -98,7 +133,7 @@ pub(super) fn judge(wanted: i64, (first, end): (i64, i64), policy: OnRetention) 
             OnRetention::Error => Verdict::Stop(PartitionFault::Expired { wanted, first }),
         }
     } else if wanted > end {
-        Verdict::Stop(PartitionFault::Shorter { wanted, end })
+        Verdict::Stop(PartitionFault::Shorter { wanted, first, end })
     } else {
         Verdict::GoOn
     }
@@ -116,7 +151,7 @@ mod tests {
             for wanted in [10, 15, 20] {
                 assert_eq!(judge(wanted, (10, 20), policy), Verdict::GoOn);
             }
-            let shorter = PartitionFault::Shorter { wanted: 21, end: 20 };
+            let shorter = PartitionFault::Shorter { wanted: 21, first: 10, end: 20 };
             assert_eq!(judge(21, (10, 20), policy), Verdict::Stop(shorter));
             assert_eq!(judge(0, (0, 0), policy), Verdict::GoOn);
         }
@@ -133,11 +168,25 @@ mod tests {
         for part in ["offset 3", "10 is the first", "7 records", "`on_retention = \"earliest\"`"] {
             assert!(text.contains(part), "{text}");
         }
-        for fault in
-            [PartitionFault::Shorter { wanted: 9, end: 4 }, PartitionFault::Different { offset: 8 }]
-        {
-            let text = fault.to_string();
-            assert!(text.contains("topic was recreated") && text.contains("`store`"), "{text}");
+        let said = |first: i64, policy: OnRecreated| {
+            [
+                PartitionFault::Shorter { wanted: 9, first, end: 4 },
+                PartitionFault::Different { offset: 8, first },
+            ]
+            .map(|fault| {
+                assert_eq!(fault.is_recreated(), first == 0);
+                fault.error("here".to_owned(), policy).to_string()
+            })
+        };
+        for (first, policy, remedy) in [
+            (0, OnRecreated::Restart, "new generation"),
+            (0, OnRecreated::Error, "`on_recreated = \"restart\"`"),
+            (3, OnRecreated::Restart, "an empty `store`"),
+            (3, OnRecreated::Error, "an empty `store`"),
+        ] {
+            for text in said(first, policy) {
+                assert!(text.contains("topic was recreated") && text.contains(remedy), "{text}");
+            }
         }
     }
 }

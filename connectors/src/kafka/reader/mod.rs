@@ -11,7 +11,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -28,7 +28,7 @@ use super::health::KafkaHealth;
 use super::start::resolve;
 
 pub use self::fault::PartitionFault;
-pub use self::options::{Assigned, OnRetention, SeenRecord, Start};
+pub use self::options::{Assigned, OnRecreated, OnRetention, SeenRecord, Start};
 
 /// No more records than this are handed out at once: with 56 bytes of description each, 448 KiB, the
 /// most that stays in a core's second-level cache beside the records themselves.
@@ -50,6 +50,7 @@ pub struct KafkaReader {
     wake: Arc<Wake>,
     bounds: BoundsFinder,
     on_retention: OnRetention,
+    on_recreated: OnRecreated,
     /// Some partition has lost its place.
     recovering: bool,
     /// Reused from poll to poll; always empty between them.
@@ -70,7 +71,12 @@ struct Slot {
     denied: u32,
     /// A fault that came behind records, for the next poll.
     fault: Option<ConnectorError>,
+    /// Nothing is handed out before this.
+    kept_back: Option<Instant>,
 }
+
+/// How long a new partition is kept back. That a log is too short is certain after three seconds.
+const KEPT_BACK: Duration = Duration::from_secs(5);
 
 impl KafkaReader {
     /// How long [`KafkaReader::open`] waits for the brokers to say where the partitions end.
@@ -120,6 +126,8 @@ impl KafkaReader {
             main.main_ready.store(true, Ordering::Release);
             main.wake();
         });
+        // It is called when the queue was empty, which it is not: the client has talked since it was made.
+        wake.main_ready.store(true, Ordering::Release);
         let mut reader = KafkaReader {
             slots: Vec::new(),
             partitions: Vec::new(),
@@ -127,6 +135,7 @@ impl KafkaReader {
             wake,
             bounds: BoundsFinder::default(),
             on_retention,
+            on_recreated: OnRecreated::Error,
             recovering: false,
             records: Vec::new(),
             topics: topics.clone(),
@@ -135,6 +144,19 @@ impl KafkaReader {
         };
         reader.add(assignment)?;
         Ok(reader)
+    }
+
+    /// Sets what is said of topics that were made anew; [`OnRecreated::Error`] until then.
+    pub fn on_recreated(&mut self, policy: OnRecreated) {
+        self.on_recreated = policy;
+    }
+
+    /// Hands out nothing of `partition`, which is new, for five seconds: its topic may have been made anew, and by
+    /// then the readers of its other partitions have found out.
+    pub fn keep_back(&mut self, partition: PartitionId) {
+        if let Ok(slot) = self.slot_mut(partition) {
+            slot.kept_back = Some(Instant::now() + KEPT_BACK);
+        }
     }
 
     /// How the reader's client fares.
@@ -205,7 +227,8 @@ impl KafkaReader {
             let (number, place) = (partition.partition, progress.place());
             let queue = PartitionQueue::start(&self.consumer, &self.wake, topic, number, place)
                 .map_err(|error| from_kafka(&endpoint(topic, partition, &self.brokers), &error))?;
-            let slot = Slot { queue, progress, served: true, denied: 0, fault: None };
+            let slot =
+                Slot { queue, progress, served: true, denied: 0, fault: None, kept_back: None };
             self.partitions.insert(at, partition);
             self.slots.insert(at, slot);
         }

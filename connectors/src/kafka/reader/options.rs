@@ -29,6 +29,17 @@ pub enum OnRetention {
     Earliest,
 }
 
+/// What to do when a topic was deleted and made again under its name: `on_recreated` in the pipeline file.
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRecreated {
+    /// Read it from its beginning in the next run, which a restart begins.
+    #[default]
+    Restart,
+    /// Read the partition no further and say so, until a person decides.
+    Error,
+}
+
 /// A record that was read before, to tell whether the log is still the one it was read from.
 #[derive(Copy, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SeenRecord {

@@ -1,8 +1,10 @@
 //! The reader as the driver sees it.
 
 use std::num::NonZeroUsize;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use rdkafka::consumer::Consumer;
 use rdkafka::types::RDKafkaErrorCode;
 use tidewatch_dataflow::record::{PartitionId, Record, RecordBatch, record_hash};
 use tidewatch_dataflow::sink::ConnectorError;
@@ -10,7 +12,8 @@ use tidewatch_dataflow::source::{Poll, SourceReader};
 
 use super::super::batch_queue::Entry;
 use super::super::error::classify;
-use super::{Assigned, BUDGET_MAX, KafkaReader, SeenRecord, Start, endpoint};
+use super::care::hear;
+use super::{Assigned, BUDGET_MAX, KafkaReader, OnRecreated, SeenRecord, Start, endpoint};
 
 /// The same memory, for records of another lifetime.
 fn recycle<'a>(mut records: Vec<Record<'_>>) -> Vec<Record<'a>> {
@@ -67,7 +70,7 @@ impl SourceReader for KafkaReader {
         if self.recovering {
             self.recover();
         }
-        let (topics, brokers) = (&self.topics, &self.brokers);
+        let (topics, brokers, policy) = (&self.topics, &self.brokers, self.on_recreated);
         let at = || endpoint(topics.name(partition.topic), partition, brokers);
         let index = self.partitions.binary_search(&partition).ok();
         let slot = index.and_then(|index| self.slots.get_mut(index)).ok_or_else(|| {
@@ -75,26 +78,41 @@ impl SourceReader for KafkaReader {
             ConnectorError::Permanent { endpoint: at(), reason }
         })?;
         if let Some(fault) = slot.progress.stopped {
-            return Err(fault.error(at()));
+            return Err(fault.error(at(), policy));
         }
         if let Some(error) = slot.fault.take() {
             return Err(error);
         }
+        if let Some(until) = slot.kept_back {
+            if Instant::now() < until {
+                return Ok(Poll::Pending);
+            }
+            slot.kept_back = None;
+        }
         let budget = budget.get().min(BUDGET_MAX);
         let batch = slot.queue.take(budget);
+        if self.wake.main_ready.load(Ordering::Acquire) {
+            // What the client has said meanwhile may be that this is another topic.
+            hear(&self.consumer, &self.wake);
+            self.wake.main_ready.store(true, Ordering::Release);
+            if self.consumer.context().is_renewed(topics.name(partition.topic)) {
+                self.wake.wake();
+                return Ok(Poll::Pending);
+            }
+        }
         let mut records = recycle(std::mem::take(&mut self.records));
-        let mut taken = 0;
+        let (mut taken, now) = (0, Instant::now());
         let mut trouble = Trouble::default();
         for entry in batch.entries() {
             taken += 1;
             match entry {
                 Entry::Record(record) => {
-                    if slot.progress.record(&record) {
+                    if slot.progress.record(&record, now) {
                         records.push(record);
                     }
                 }
                 Entry::End(offset) => {
-                    slot.progress.end(offset, Instant::now());
+                    slot.progress.end(offset, now);
                     slot.served = true;
                 }
                 Entry::Fault(code, text, offset) => {
@@ -112,9 +130,9 @@ impl SourceReader for KafkaReader {
         self.records = recycle(records);
         drop(batch);
         if let Some(offset) = trouble.out_of_range {
-            slot.progress.out_of_range(offset, Instant::now());
+            slot.progress.out_of_range(offset, now);
         }
-        let stopped = slot.progress.stopped.map(|fault| fault.error(at()));
+        let stopped = slot.progress.stopped.map(|fault| fault.error(at(), policy));
         let at_end = slot.progress.at_end && slot.served;
         let fault = stopped.or(trouble.error);
         let answer = match (found, fault) {
@@ -153,14 +171,25 @@ impl SourceReader for KafkaReader {
         self.slot(partition)?.progress.next
     }
 
-    /// As the trait says; nothing is asked of the brokers, so a new partition is read from its beginning.
+    /// As the trait says; nothing is asked of the brokers, so a new partition is read from its beginning, after
+    /// [`KafkaReader::keep_back`].
     fn assign(
         &mut self,
         partition: PartitionId,
         offset: Option<i64>,
     ) -> Result<(), ConnectorError> {
+        let is_new = self.slot(partition).is_none();
         let start = offset.map_or(Start::Earliest, Start::Offset);
-        self.add(&[Assigned { partition, start, seen: None }])
+        self.add(&[Assigned { partition, start, seen: None }])?;
+        if is_new {
+            self.keep_back(partition);
+        }
+        Ok(())
+    }
+
+    fn is_recreated(&self, partition: PartitionId) -> bool {
+        let fault = self.fault(partition).filter(|_| self.on_recreated == OnRecreated::Restart);
+        fault.is_some_and(|fault| fault.is_recreated())
     }
 
     fn lag(&self, partition: PartitionId) -> Option<u64> {

@@ -43,6 +43,8 @@ pub(super) struct Progress {
     pub(super) stopped: Option<PartitionFault>,
     /// To be compared when it is met again, before anything is handed out.
     seen: Option<SeenRecord>,
+    /// Where another record was met than the one to be compared: what the log is remains to be asked.
+    differs: Option<i64>,
     recovery: Option<Recovery>,
 }
 
@@ -85,7 +87,16 @@ impl Progress {
             StartAt::Offset(offset) => Some(offset.max(0)),
         };
         let seen = seen.filter(|seen| seen.offset >= 0 && next.is_some_and(|n| seen.offset < n));
-        Progress { next, at_end: false, last: None, lost: 0, stopped: None, seen, recovery: None }
+        Progress {
+            next,
+            at_end: false,
+            last: None,
+            lost: 0,
+            stopped: None,
+            seen,
+            differs: None,
+            recovery: None,
+        }
     }
 
     /// The last record before the position, whether or not it was met again already.
@@ -103,14 +114,15 @@ impl Progress {
     }
 
     /// Takes in a record; whether it is to be handed out.
-    pub(super) fn record(&mut self, record: &Record<'_>) -> bool {
-        if self.stopped.is_some() {
+    pub(super) fn record(&mut self, record: &Record<'_>, now: Instant) -> bool {
+        if self.stopped.is_some() || self.differs.is_some() {
             return false;
         }
         if let Some(seen) = self.seen.take() {
             if record.offset == seen.offset {
                 if record_hash(record) != seen.hash {
-                    self.stop(PartitionFault::Different { offset: seen.offset });
+                    self.differs = Some(seen.offset);
+                    self.doubt(now);
                     return false;
                 }
                 self.last = Some(seen);
@@ -129,7 +141,7 @@ impl Progress {
 
     /// Takes in that the log ended at `offset` when the broker was asked.
     pub(super) fn end(&mut self, offset: i64, now: Instant) {
-        if self.stopped.is_some() {
+        if self.stopped.is_some() || self.differs.is_some() {
             return;
         }
         if self.next.is_some_and(|next| offset < next) {
@@ -162,6 +174,13 @@ impl Progress {
         }
         self.seen = self.seen.or(self.last);
         self.seen.map(|_| self.place())
+    }
+
+    /// Takes in that the topic is another one than that which was read.
+    pub(super) fn replaced(&mut self) {
+        if self.stopped.is_none() {
+            self.stop(PartitionFault::Replaced);
+        }
     }
 
     /// What there is to do now.
@@ -198,6 +217,10 @@ impl Progress {
         let (Some(recovery), Some(wanted)) = (&mut self.recovery, self.next) else { return 0 };
         recovery.tries += 1;
         let tries = recovery.tries;
+        if let Some(offset) = self.differs {
+            self.stop(PartitionFault::Different { offset, first: bounds.0 });
+            return 0;
+        }
         match judge(wanted, bounds, policy) {
             Verdict::GoOn => {
                 recovery.step = Step::Restart(if tries == 1 { now } else { now + RETRY });
@@ -230,7 +253,7 @@ impl Progress {
     fn stop(&mut self, fault: PartitionFault) {
         self.at_end = false;
         self.recovery = None;
-        self.seen = None;
+        (self.seen, self.differs) = (None, None);
         self.stopped = Some(fault);
     }
 

@@ -36,27 +36,38 @@ fn the_record_before_is_compared_and_never_handed_out() {
     let mut progress = at(8, Some(seen(5, "a")));
     assert_eq!(progress.place(), StartAt::Offset(5));
     assert_eq!(progress.last_seen(), Some(seen(5, "a")));
-    assert!(!progress.record(&record(5, "a")), "it was handed out");
+    assert!(!progress.record(&record(5, "a"), Instant::now()), "it was handed out");
     assert_eq!(progress.last_seen(), Some(seen(5, "a")));
     // What lies between the two was not wanted either.
-    assert!(!progress.record(&record(7, "b")));
-    assert!(progress.record(&record(8, "c")));
+    assert!(!progress.record(&record(7, "b"), Instant::now()));
+    assert!(progress.record(&record(8, "c"), Instant::now()));
     assert_eq!((progress.next, progress.stopped), (Some(9), None));
 
-    let mut progress = at(8, Some(seen(5, "a")));
-    assert!(!progress.record(&record(5, "x")));
-    assert_eq!(progress.stopped, Some(PartitionFault::Different { offset: 5 }));
-    assert!(!progress.record(&record(8, "c")), "read on in another log");
-    progress.end(9, Instant::now());
-    assert!(!progress.at_end);
+    for first in [0, 3] {
+        let mut progress = at(8, Some(seen(5, "a")));
+        assert!(!progress.record(&record(5, "x"), Instant::now()));
+        let now = Instant::now();
+        for _ in 0..2 {
+            assert!(!progress.record(&record(8, "c"), Instant::now()), "read on in another log");
+            progress.end(9, Instant::now());
+            assert!(!progress.at_end);
+            if progress.stopped.is_none() {
+                // What the log is decides what is done.
+                assert_eq!(judged(&mut progress, (first, 9), OnRetention::Error, now), 0);
+            }
+        }
+        assert_eq!(progress.stopped, Some(PartitionFault::Different { offset: 5, first }));
+        assert_eq!(progress.stopped.unwrap().is_recreated(), first == 0);
+        assert_eq!(progress.todo(now + 9 * RETRY), Todo::Nothing);
+    }
 }
 
 #[test]
 fn a_record_that_is_gone_is_not_compared() {
     let mut progress = at(8, Some(seen(5, "a")));
-    assert!(!progress.record(&record(6, "x")));
+    assert!(!progress.record(&record(6, "x"), Instant::now()));
     assert_eq!(progress.last_seen(), None);
-    assert!(progress.record(&record(8, "c")));
+    assert!(progress.record(&record(8, "c"), Instant::now()));
     let mut progress = at(8, Some(seen(5, "a")));
     progress.end(8, Instant::now());
     assert!(progress.at_end && progress.stopped.is_none());
@@ -68,7 +79,7 @@ fn a_record_that_is_gone_is_not_compared() {
     progress.out_of_range(5, now);
     assert_eq!(judged(&mut progress, (8, 20), OnRetention::Error, now), 0);
     assert_eq!(progress.todo(now), Todo::Restart(StartAt::Offset(8)));
-    assert!(progress.record(&record(8, "c")) && !progress.is_recovering());
+    assert!(progress.record(&record(8, "c"), Instant::now()) && !progress.is_recovering());
 }
 
 #[test]
@@ -90,14 +101,14 @@ fn retention_past_the_place_stops_or_skips() {
     assert_eq!(judged(&mut progress, (15, 20), OnRetention::Earliest, now), 4);
     assert_eq!(progress.lost, 7);
     assert_eq!(progress.todo(now), Todo::Restart(StartAt::Offset(15)));
-    assert!(progress.record(&record(15, "b")));
+    assert!(progress.record(&record(15, "b"), Instant::now()));
 }
 
 #[test]
 fn removed_and_aborted_records_passed_already_are_not_lost() {
     let now = Instant::now();
     let mut progress = at(8, None);
-    assert!(progress.record(&record(8, "a")));
+    assert!(progress.record(&record(8, "a"), Instant::now()));
     // The client stood at 12: what lay between was compacted or aborted.
     progress.out_of_range(12, now);
     assert_eq!(judged(&mut progress, (13, 20), OnRetention::Earliest, now), 1);
@@ -109,7 +120,7 @@ fn what_was_to_be_read_from_its_beginning_loses_nothing() {
     let mut progress = Progress::new(StartAt::Beginning, None);
     progress.out_of_range(0, now);
     assert_eq!(progress.todo(now), Todo::Restart(StartAt::Beginning));
-    assert!(progress.record(&record(4, "a")));
+    assert!(progress.record(&record(4, "a"), Instant::now()));
     assert_eq!((progress.lost, progress.next), (0, Some(5)));
 }
 
@@ -128,14 +139,14 @@ fn a_log_that_is_too_short_is_looked_at_three_times() {
         progress.out_of_range(5, now);
     }
     judged(&mut progress, (0, 6), OnRetention::Earliest, now);
-    assert_eq!(progress.stopped, Some(PartitionFault::Shorter { wanted: 8, end: 6 }));
+    assert_eq!(progress.stopped, Some(PartitionFault::Shorter { wanted: 8, first: 0, end: 6 }));
 }
 
 #[test]
 fn a_place_that_is_back_is_gone_on_from_with_a_look_at_the_record_before() {
     let mut now = Instant::now();
     let mut progress = at(8, None);
-    progress.record(&record(8, "a"));
+    progress.record(&record(8, "a"), Instant::now());
     progress.last = Some(seen(8, "a"));
     progress.out_of_range(9, now);
     judged(&mut progress, (0, 9), OnRetention::Error, now);
@@ -146,7 +157,10 @@ fn a_place_that_is_back_is_gone_on_from_with_a_look_at_the_record_before() {
     assert_eq!(progress.todo(now), Todo::Nothing);
     now += RETRY;
     assert_eq!(progress.todo(now), Todo::Restart(StartAt::Offset(8)));
-    assert!(!progress.record(&record(8, "a")) && progress.record(&record(9, "b")));
+    assert!(
+        !progress.record(&record(8, "a"), Instant::now())
+            && progress.record(&record(9, "b"), Instant::now())
+    );
     assert_eq!((progress.next, progress.stopped), (Some(10), None));
 }
 
@@ -154,10 +168,11 @@ fn a_place_that_is_back_is_gone_on_from_with_a_look_at_the_record_before() {
 fn a_partition_that_was_denied_is_compared_when_it_is_back() {
     let mut progress = at(8, None);
     assert_eq!(progress.vanished(), None, "nothing was read that could be compared");
-    progress.record(&record(8, "a"));
+    progress.record(&record(8, "a"), Instant::now());
     progress.last = Some(seen(8, "a"));
     assert_eq!(progress.vanished(), Some(StartAt::Offset(8)));
-    assert!(!progress.record(&record(8, "z")));
+    assert!(!progress.record(&record(8, "z"), Instant::now()));
+    judged(&mut progress, (0, 12), OnRetention::Error, Instant::now());
     assert!(progress.stopped.is_some_and(|fault| fault.is_recreated()));
 }
 

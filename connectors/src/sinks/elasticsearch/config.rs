@@ -79,14 +79,13 @@ impl ElasticsearchConfig {
 
     /// Fetches the secrets and makes the writer. Reaches no cluster.
     ///
-    /// `topics` names the topics that lines come from; `generation` tells a topic that was made anew from
-    /// the one of the same name before it, and is 0 for the first. Both are part of a document's identity.
+    /// `topics` names the topics that lines come from, for the identities of their documents.
     ///
     /// # Errors
     /// [`OpenError`] when the configuration is wrong or a secret is not there.
-    pub fn open(&self, topics: Topics, generation: u64) -> Result<ElasticsearchWriter, OpenError> {
+    pub fn open(&self, topics: Topics) -> Result<ElasticsearchWriter, OpenError> {
         self.validate()?;
-        ElasticsearchWriter::new(self, topics, generation)
+        ElasticsearchWriter::new(self, topics)
     }
 }
 

@@ -14,8 +14,6 @@ pub(super) struct Naming {
     pub(super) index: String,
     /// Names of the topics.
     pub(super) topics: Topics,
-    /// Which of the topics of the same name.
-    pub(super) generation: u64,
 }
 
 /// One document, ready to be sent.
@@ -53,7 +51,7 @@ impl Naming {
     /// The document of `line`.
     ///
     /// The identity is made of the topic's name, so that it does not change when topics are added to the
-    /// pipeline, and has at most 20 + 249 + 11 + 20 + 10 bytes and four hyphens: under the 512 that
+    /// pipeline, and has at most 10 + 249 + 11 + 20 + 10 bytes and four hyphens: under the 512 that
     /// Elasticsearch takes.
     ///
     /// # Errors
@@ -77,7 +75,7 @@ impl Naming {
         let (partition, offset) = (line.partition.partition, line.offset);
         Ok(Document {
             index: format!("{}-{day}", self.index),
-            id: format!("{}-{topic}-{partition}-{offset}-{}", self.generation, line.index),
+            id: format!("{}-{topic}-{partition}-{offset}-{}", line.generation, line.index),
             body: Body {
                 timestamp,
                 level: Named::Level(line.level.as_str()),

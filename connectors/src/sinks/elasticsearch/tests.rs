@@ -25,6 +25,7 @@ fn line(offset: i64) -> LogLine {
         partition: PartitionId { topic: 1, partition: 3 },
         offset,
         index: 0,
+        generation: 0,
         event_time: EventTime::from_millis(1_795_376_400_120),
         level: Level::Error,
         host: "web-1".into(),
@@ -35,7 +36,7 @@ fn line(offset: i64) -> LogLine {
 }
 
 fn naming() -> Naming {
-    Naming { index: "logs".into(), topics: topics(), generation: 0 }
+    Naming { index: "logs".into(), topics: topics() }
 }
 
 #[test]
@@ -64,9 +65,10 @@ fn the_longest_identity_fits() {
         partition: PartitionId { topic: 0, partition: i32::MIN },
         offset: i64::MIN,
         index: u32::MAX,
+        generation: u32::MAX,
         ..line(0)
     };
-    let naming = Naming { topics, generation: u64::MAX, ..naming() };
+    let naming = Naming { topics, ..naming() };
     assert!(naming.document(&line).unwrap().id.len() <= 512);
 }
 
@@ -172,7 +174,7 @@ fn sink_of(config: &ElasticsearchConfig) -> (SinkHandle<LogLine>, Dead) {
         retry_delay_max: Duration::from_millis(5),
         ..config.delivery()
     };
-    let writer = config.open(topics(), 0).unwrap();
+    let writer = config.open(topics()).unwrap();
     let sink = Delivery::spawn(
         &Handle::current(),
         "elasticsearch",
@@ -441,5 +443,5 @@ fn the_configuration_has_the_documented_fields_and_no_others() {
         assert!(error.starts_with(&format!("`{field}` is not usable")), "{error}");
     }
     let key = Some(Secret::Given("a b".into()));
-    assert!(ElasticsearchConfig { api_key: key, ..minimal }.open(topics(), 0).is_err());
+    assert!(ElasticsearchConfig { api_key: key, ..minimal }.open(topics()).is_err());
 }

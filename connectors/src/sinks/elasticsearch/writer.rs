@@ -37,11 +37,7 @@ impl fmt::Debug for ElasticsearchWriter {
 }
 
 impl ElasticsearchWriter {
-    pub(super) fn new(
-        config: &ElasticsearchConfig,
-        topics: Topics,
-        generation: u64,
-    ) -> Result<Self, OpenError> {
+    pub(super) fn new(config: &ElasticsearchConfig, topics: Topics) -> Result<Self, OpenError> {
         let url = parse_url("url", &config.url)?;
         let password = config.password.as_ref().map(Secret::reveal).transpose()?;
         let api_key = config.api_key.as_ref().map(Secret::reveal).transpose()?;
@@ -67,7 +63,7 @@ impl ElasticsearchWriter {
         }
         let transport =
             transport.build().map_err(|error| OpenError::Client { reason: chain(&error) })?;
-        let naming = Naming { index: config.index.clone(), topics, generation };
+        let naming = Naming { index: config.index.clone(), topics };
         let client = Elasticsearch::new(transport);
         Ok(ElasticsearchWriter { client, endpoint, naming, has_template: false })
     }
@@ -227,6 +223,7 @@ mod tests {
             partition: PartitionId { topic: 0, partition: 0 },
             offset: 0,
             index: 0,
+            generation: 0,
             event_time: EventTime::MIN,
             level: Level::Info,
             host: "h".into(),

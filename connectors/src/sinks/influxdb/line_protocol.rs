@@ -45,7 +45,7 @@ pub struct Unwritable {
 ///
 /// let point = MetricPoint {
 ///     measurement: "cpu".into(),
-///     labels: Arc::new(Labels::from_pairs([("host", "web 1"), ("window", "10s")])),
+///     labels: Labels::from_pairs([("host", "web 1"), ("window", "10s")]),
 ///     time: EventTime::from_millis(1_795_376_400_000),
 ///     fields: [("mean".into(), 97.25), ("count".into(), 60.0)].into_iter().collect(),
 ///     is_correction: false,

@@ -91,7 +91,7 @@ proptest! {
     ) {
         let point = MetricPoint {
             measurement: measurement.as_str().into(),
-            labels: Arc::new(Labels::from_pairs(labels)),
+            labels: Labels::from_pairs(labels),
             time: EventTime::from_millis(millis),
             fields: fields.iter().map(|(name, value)| (name.as_str().into(), *value)).collect(),
             is_correction: false,
@@ -118,7 +118,7 @@ proptest! {
 fn point(host: &str, value: f64) -> MetricPoint {
     MetricPoint {
         measurement: "cpu".into(),
-        labels: Arc::new(Labels::from_pairs([("host", host)])),
+        labels: Labels::from_pairs([("host", host)]),
         time: EventTime::from_millis(1_795_376_400_000),
         fields: [("mean".into(), value)].into_iter().collect(),
         is_correction: false,

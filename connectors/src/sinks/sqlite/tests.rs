@@ -1,6 +1,5 @@
 //! The store against its contract: once in effect, bounded, searchable, and honest about strange files.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use proptest::prelude::*;
@@ -43,8 +42,8 @@ fn at(seconds: u64) -> EventTime {
     EventTime::from_millis(NOW + seconds * 1_000)
 }
 
-fn labels(host: &str) -> Arc<Labels> {
-    Arc::new(Labels::from_pairs([("host", host), ("window", "10s")]))
+fn labels(host: &str) -> Labels {
+    Labels::from_pairs([("host", host), ("window", "10s")])
 }
 
 fn point(host: &str, seconds: u64, mean: f64) -> MetricPoint {
@@ -60,7 +59,7 @@ fn point(host: &str, seconds: u64, mean: f64) -> MetricPoint {
 fn series(host: &str, points: usize) -> SeriesQuery {
     SeriesQuery {
         measurement: "cpu".to_owned(),
-        labels: labels(host).as_ref().clone(),
+        labels: labels(host),
         field: "mean".to_owned(),
         from: at(0),
         to: at(100),
@@ -73,6 +72,7 @@ fn line(offset: i64, seconds: u64, level: Level, message: &str) -> LogLine {
         partition: PartitionId { topic: 0, partition: 3 },
         offset,
         index: 0,
+        generation: 0,
         event_time: at(seconds),
         level,
         host: format!("web-{}", offset % 3).into(),

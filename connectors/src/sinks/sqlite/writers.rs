@@ -40,8 +40,8 @@ impl SqliteMetrics {
 }
 
 impl SqliteLogs {
-    /// Log lines of `store`. A line is known by its topic's name: `topics` gives the names to numbers,
-    /// which change when topics are added to a pipeline.
+    /// Log lines of `store`. A line is known by its topic's name, `name@generation` once that was made anew:
+    /// `topics` gives the names to numbers, which change when topics are added to a pipeline.
     pub fn new(store: SqliteStore, topics: Topics) -> Self {
         SqliteLogs { store, topics }
     }
@@ -90,7 +90,7 @@ impl SinkWriter for SqliteMetrics {
 }
 
 fn write_points(transaction: &Transaction<'_>, points: &[MetricPoint]) -> rusqlite::Result<()> {
-    let mut series: HashMap<(&Arc<str>, &Arc<Labels>), i64> = HashMap::new();
+    let mut series: HashMap<(&Arc<str>, &Labels), i64> = HashMap::new();
     let mut insert = transaction.prepare_cached(
         "INSERT OR REPLACE INTO point (series, time, fields) VALUES (?1, ?2, ?3)",
     )?;
@@ -146,18 +146,23 @@ fn write_lines(
     lines: &[LogLine],
     topics: &Topics,
 ) -> rusqlite::Result<()> {
-    let mut ids: HashMap<u32, i64> = HashMap::new();
+    let mut ids: HashMap<(u32, u32), i64> = HashMap::new();
     let mut insert = transaction.prepare_cached(
         "INSERT OR IGNORE INTO log
             (topic, partition, \"offset\", line, time, level, host, service, message, extra)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
     )?;
     for line in lines {
-        let topic = match ids.get(&line.partition.topic) {
+        let topic = match ids.get(&(line.partition.topic, line.generation)) {
             Some(id) => *id,
             None => {
-                let id = topic_id(transaction, topics.name(line.partition.topic))?;
-                ids.insert(line.partition.topic, id);
+                let name = topics.name(line.partition.topic);
+                let id = match line.generation {
+                    0 => topic_id(transaction, name)?,
+                    // No topic can have such a name in Kafka.
+                    generation => topic_id(transaction, &format!("{name}@{generation}"))?,
+                };
+                ids.insert((line.partition.topic, line.generation), id);
                 id
             }
         };
@@ -239,5 +244,6 @@ fn kind_text(kind: TransitionKind) -> &'static str {
         TransitionKind::Ended(EndReason::NoData) => "no_data",
         TransitionKind::Ended(EndReason::Merged) => "merged",
         TransitionKind::Ended(EndReason::RuleChanged) => "rule_changed",
+        TransitionKind::Ended(EndReason::Quarantined) => "quarantined",
     }
 }

@@ -11,6 +11,7 @@ use super::model::Level;
 use super::{AnomalyConfig, AnomalyError, Direction};
 use crate::aggregate::{Moments, Monoid as _};
 use crate::detect::{Episode, GroupState};
+use crate::evaluation;
 use crate::group::{Groups, LiveGroups, Timers};
 
 /// What is kept of one group.
@@ -133,6 +134,7 @@ impl Anomaly {
 
     /// Judges the mean `x` of one group in `pane`.
     fn judge(&mut self, group: GroupId, pane: Pane, x: f64, out: &mut Vec<Episode>) {
+        evaluation::at(group);
         let config = &self.config;
         let mut teller = Teller { config, group, pane, out };
         // The pane in which silence after this one would end a run.
@@ -155,10 +157,16 @@ impl Anomaly {
         }
     }
 
+    /// Forgets `group`, in silence.
+    pub(crate) fn forget(&mut self, group: GroupId) {
+        self.groups.remove(group);
+    }
+
     /// Looks at the groups that may have fallen silent.
     fn look(&mut self, pane: Pane, out: &mut Vec<Episode>) {
         let config = &self.config;
         for group in self.timers.take_due(pane) {
+            evaluation::at(group);
             let Some(state) = self.groups.get_mut(group).filter(|state| state.timer <= pane) else {
                 continue;
             };
@@ -282,6 +290,7 @@ impl PaneMachine for Anomaly {
             }
         }
         self.look(pane, out);
+        evaluation::between();
         out[told..].sort_by_key(|episode| episode.group);
     }
 

@@ -11,6 +11,7 @@ use super::config::Plan;
 use super::history::History;
 use super::{BurstConfig, BurstError};
 use crate::detect::{Episode, GroupState};
+use crate::evaluation;
 use crate::group::{Groups, LiveGroups, Timers};
 
 /// What the module promises for one group, beside its panes.
@@ -121,6 +122,7 @@ impl Burst {
 
     /// Counts `events` of `group` in `pane` and says what that changes.
     fn judge(&mut self, group: GroupId, pane: Pane, events: u64, out: &mut Vec<Episode>) {
+        evaluation::at(group);
         let plan = &self.plan;
         let slot = self.groups.slot(group);
         let is_new = slot.is_none();
@@ -159,9 +161,16 @@ impl Burst {
         }
     }
 
+    /// Forgets `group`, in silence.
+    pub(crate) fn forget(&mut self, group: GroupId) {
+        self.groups.remove(group);
+        self.restless.remove(&group);
+    }
+
     /// Forgets the groups that have become blank.
-    fn forget(&mut self, pane: Pane) {
+    fn forget_blank(&mut self, pane: Pane) {
         for group in self.timers.take_due(pane) {
+            evaluation::at(group);
             let Some(history) = self.groups.get_mut(group) else { continue };
             history.advance(&self.plan, pane);
             if history.is_blank() {
@@ -199,7 +208,8 @@ impl PaneMachine for Burst {
         }
         // 3. Forget.
         self.last = Some(pane);
-        self.forget(pane);
+        self.forget_blank(pane);
+        evaluation::between();
     }
 
     fn next_due(&self) -> Option<Pane> {

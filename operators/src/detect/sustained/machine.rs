@@ -11,6 +11,7 @@ use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 use super::partial::{Instant, merge_instants};
 use super::{Class, ConditionPartial, SustainedConfig, SustainedError};
 use crate::detect::{Episode, GroupState};
+use crate::evaluation;
 use crate::group::{Groups, LiveGroups, Timers};
 
 /// Where a group is.
@@ -133,6 +134,7 @@ impl Sustained {
 
     /// Follows `group` through the instants of `pane`.
     fn follow(&mut self, group: GroupId, pane: Pane, instants: &[Instant], out: &mut Vec<Episode>) {
+        evaluation::at(group);
         let before = self.groups.get_mut(group).copied();
         if before.is_none() && instants.iter().all(|i| i.class != Class::Holding) {
             return;
@@ -162,6 +164,11 @@ impl Sustained {
         }
     }
 
+    /// Forgets `group`, in silence.
+    pub(crate) fn forget(&mut self, group: GroupId) {
+        self.groups.remove(group);
+    }
+
     /// The pane with which it is certain that no sample came in time after the last one.
     fn gap_pane(&self, state: &State) -> Pane {
         self.config.pane.pane(state.last + self.config.gap_tolerance)
@@ -169,6 +176,7 @@ impl Sustained {
 
     /// A timer of `group` went off.
     fn expire(&mut self, group: GroupId, pane: Pane, out: &mut Vec<Episode>) {
+        evaluation::at(group);
         let Some(state) = self.groups.get_mut(group).copied() else { return };
         if state.timer > pane {
             return;
@@ -289,6 +297,7 @@ impl PaneMachine for Sustained {
         for group in self.timers.take_due(pane) {
             self.expire(group, pane, out);
         }
+        evaluation::between();
         out[told..].sort_by_key(|episode| episode.group);
     }
 

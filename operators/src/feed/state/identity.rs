@@ -6,7 +6,7 @@ use tidewatch_dataflow::series::StableHash;
 use tidewatch_dataflow::time::{EventTime, millis};
 
 use crate::detect::sustained::Condition;
-use crate::feed::{Detector, FeedSpec};
+use crate::feed::{Detector, FeedSpec, OperatorId};
 use crate::window::WindowConfig;
 
 /// What a consumer does.
@@ -80,4 +80,20 @@ pub(super) fn detector(spec: &FeedSpec, detector: &Detector) -> (u64, u64) {
             (hash(&(shape, spans, c.score, c.min_deviation)), shape)
         }
     }
+}
+
+/// All operators of a feed: the windows, which are one, and each rule.
+pub(in crate::feed) fn operators(spec: &FeedSpec) -> Vec<OperatorId> {
+    let key = spec.key();
+    let configs = spec.statistics.iter().flat_map(|statistic| &statistic.windows);
+    let windows: Vec<_> = configs.map(|config| window(spec, config).0).collect();
+    let windows = (format!("detect/{key}/windows"), hash(&windows));
+    let rules = spec
+        .rules
+        .iter()
+        .map(|rule| (format!("detect/{key}/rule {}", rule.name), detector(spec, &rule.detector).0));
+    let all = std::iter::once(windows).chain(rules);
+    let version = env!("CARGO_PKG_VERSION");
+    all.map(|(name, content)| OperatorId { name: name.into(), content: hash(&(content, version)) })
+        .collect()
 }

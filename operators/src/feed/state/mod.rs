@@ -43,7 +43,7 @@ mod tests;
 
 pub use report::{ConsumerReport, OnChange, Outcome, ResetReason, RestoreReport};
 
-pub(super) use identity::samples_hash;
+pub(super) use identity::{operators, samples_hash};
 
 /// A cut holds at most about this many pieces of panes: where windows reach back further, complete stretches
 /// of panes are put together. At 100 bytes for a piece in a checkpoint's index, 50 kB.

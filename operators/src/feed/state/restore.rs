@@ -1,6 +1,7 @@
 //! Going on from the state of a former run.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use tidewatch_dataflow::checkpoint::{Restored, Shard, StateError};
 use tidewatch_dataflow::operator::GroupId;
@@ -86,8 +87,8 @@ impl FeedMachine {
             }
         }
         let (groups, numbers) = live.number(&stored)?;
-        self.groups = groups;
-        let numbered = (0u32..).zip(&self.groups);
+        self.groups = Arc::new(groups);
+        let numbered = (0u32..).zip(self.groups.iter());
         self.by_labels = numbered.map(|(id, labels)| (labels.clone(), GroupId(id))).collect();
         // 3. The state under the new numbers.
         let mut panes: BTreeMap<Pane, Rows<Moments>> = BTreeMap::new();

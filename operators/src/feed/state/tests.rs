@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use smallvec::SmallVec;
-use tidewatch_dataflow::alert::{EndReason, Severity, TransitionKind};
+use tidewatch_dataflow::alert::{EndReason, Severity, Transition, TransitionKind};
 use tidewatch_dataflow::checkpoint::{
     Checkpointed, Piece, PieceContent, PieceWriter, Restored, Shard, StateError,
 };
+use tidewatch_dataflow::ingest::Quarantined;
 use tidewatch_dataflow::operator::{Inbox, PaneMachine};
 use tidewatch_dataflow::series::{Labels, worker_of};
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
@@ -20,9 +22,11 @@ use crate::aggregate::{Aggregate as _, Moments};
 use crate::detect::anomaly::{AnomalyConfig, Direction};
 use crate::detect::burst::BurstConfig;
 use crate::detect::sustained::{Condition, ConditionPartial, SustainedConfig};
+use crate::evaluation::{self, UnderWay};
+use crate::feed::message::bucket_of;
 use crate::feed::{
-    Aggregate, Detector, FeedMachine, FeedMessage, FeedOutput, FeedPartial, FeedSpec, RuleSpec,
-    Selector, StatisticSpec,
+    Aggregate, Detector, Fault, FeedCounters, FeedMachine, FeedMessage, FeedOutput, FeedPartial,
+    FeedSpec, OperatorId, RuleSpec, Selector, StatisticSpec,
 };
 use crate::window::WindowConfig;
 
@@ -147,7 +151,7 @@ impl Fold {
             }
         }
         FeedMessage::Partial {
-            hash: labels(self.group).stable_hash(),
+            bucket: bucket_of(labels(self.group).stable_hash()),
             sender: 0,
             slot: self.group,
             order: self.order,
@@ -298,6 +302,16 @@ fn disturbed(
     folds: &[Fold],
     stages: &[(usize, u64)],
 ) -> Result<Vec<String>, TestCaseError> {
+    Ok(said(disturbed_without(spec, folds, stages, &[])?))
+}
+
+/// As [`disturbed`], leaving out groups.
+fn disturbed_without(
+    spec: &FeedSpec,
+    folds: &[Fold],
+    stages: &[(usize, u64)],
+    left_out: &[(Quarantined, EventTime)],
+) -> Result<Vec<FeedOutput>, TestCaseError> {
     let mut out = Vec::new();
     let mut machines: Vec<Driven> = Vec::new();
     let mut from = 0;
@@ -315,6 +329,7 @@ fn disturbed(
             let outcome = if from == 0 { Outcome::New } else { Outcome::Kept };
             prop_assert!(report.consumers.iter().all(|c| c.outcome == outcome));
             after.extend(driven.machine.open_openings());
+            leave_out(&mut driven.machine, left_out, shard, start(from));
         }
         let sorted = |mut openings: Vec<_>| {
             openings.sort();
@@ -339,7 +354,23 @@ fn disturbed(
         }
         from = *cut;
     }
-    Ok(said(out))
+    Ok(out)
+}
+
+fn leave_out(
+    machine: &mut FeedMachine,
+    left_out: &[(Quarantined, EventTime)],
+    shard: Shard,
+    at: EventTime,
+) {
+    let left_out = left_out.iter().map(|(what, from)| (what, *from));
+    machine.leave_out(left_out, shard, at, Arc::default());
+}
+
+/// The operator of `spec` with this index, which leaves `group` out.
+fn held(spec: &FeedSpec, operator: usize, group: u32) -> Quarantined {
+    let OperatorId { name, content } = spec.operators().swap_remove(operator);
+    Quarantined { operator: name, content, group: labels(group) }
 }
 
 proptest! {
@@ -395,6 +426,121 @@ proptest! {
                 second.run_to(1_000);
             }
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(120))]
+
+    /// The reference: of an operator and a group that it leaves out, what a straight run over the entries before
+    /// says up to then, and the end of what is open; of everything else, what a straight run says. The same
+    /// wherever runs begin.
+    #[test]
+    fn a_group_is_left_out_from_an_instant_on_and_no_other(
+        folds in folds(), workers in prop::array::uniform3(1..4usize), cuts in (21..120u64, 0..60u64),
+        left_out in prop::collection::btree_map((0..5usize, 0..5u32), 15..110u64, 1..4),
+    ) {
+        let spec = spec();
+        let straight = |is_taken: &dyn Fn(&Fold) -> bool| {
+            let mut straight = Driven::new(&spec);
+            folds.iter().filter(|fold| is_taken(fold)).for_each(|fold| straight.receive(fold));
+            straight.run_to(u64::MAX);
+            straight.out
+        };
+        // By operator and group.
+        let origin = |output: &FeedOutput| match output {
+            FeedOutput::Point(point) => (0, point.labels.get("host").unwrap().to_owned()),
+            FeedOutput::Transition(t) => {
+                let rule = spec.rules.iter().position(|rule| rule.name == t.rule).unwrap();
+                (1 + rule, t.group.get("host").unwrap().to_owned())
+            }
+        };
+        let host = |group: u32| labels(group).get("host").unwrap().to_owned();
+        let mut expected = straight(&|_| true);
+        for ((operator, group), from) in &left_out {
+            let is_it = |output: &FeedOutput| origin(output) == (*operator, host(*group));
+            expected.retain(|output| !is_it(output));
+            let before = straight(&|fold| fold.group != *group || fold.admission < *from);
+            let said = before.into_iter().filter(|output| is_it(output) && match output {
+                FeedOutput::Point(point) => point.time <= start(*from),
+                FeedOutput::Transition(t) => t.decided_at <= start(*from),
+            });
+            let said: Vec<_> = said.collect();
+            if let Some(FeedOutput::Transition(last)) = said.last()
+                && last.is_opening()
+            {
+                let kind = TransitionKind::Ended(EndReason::Quarantined);
+                let (at, decided_at) = (start(*from), start(from + 1));
+                let end = Transition { decided_at, sequence: 1, kind, at, ..last.clone() };
+                expected.push(FeedOutput::Transition(end));
+            }
+            expected.extend(said);
+        }
+        let held = left_out.iter().map(|((operator, group), from)| {
+            (held(&spec, *operator, *group), start(*from))
+        });
+        let held: Vec<_> = held.collect();
+        let (first, second) = (cuts.0, cuts.0 + cuts.1);
+        let stages = [(workers[0], first), (workers[1], second), (workers[2], 1_000)];
+        let whole = disturbed_without(&spec, &folds, &[(1, 1_000)], &held)?;
+        let parted = disturbed_without(&spec, &folds, &stages, &held)?;
+        prop_assert_eq!(said(whole), said(expected.clone()));
+        prop_assert_eq!(said(parted), said(expected));
+    }
+}
+
+#[test]
+fn what_was_left_out_before_an_incident_could_open_is_not_ended() {
+    let spec = hot(|_, _| {});
+    let counters = Arc::new(FeedCounters::default());
+    let mut driven = Driven::new(&spec);
+    let (what, other) = (held(&spec, 1, 0), Quarantined { content: 7, ..held(&spec, 1, 1) });
+    let all = [(&what, start(0)), (&other, start(0))];
+    let taken = driven.machine.leave_out(all, Shard::ALL, start(25), Arc::clone(&counters));
+    assert_eq!(taken, [&what], "the other one is about a rule that was changed since");
+    assert_eq!(counters.quarantined_groups.load(Ordering::Relaxed), 1);
+    feed(&mut driven, |_| 95.0, 24, 40);
+    let told = transitions(&driven);
+    assert_eq!(told.iter().map(|t| &t.group).collect::<Vec<_>>(), [&labels(1)]);
+    assert_eq!(counters.quarantined.load(Ordering::Relaxed), 15, "panes 25 to 39");
+}
+
+#[test]
+fn a_panic_tells_the_operator_and_the_group() {
+    let spec = spec();
+    for (operator, name) in [(0, "windows"), (1, "rule hot"), (3, "rule odd")] {
+        let mut driven = Driven::new(&spec);
+        driven.machine.break_at(Fault { operator: name.into(), group: "host=web-1".into() });
+        driven.receive(&Fold {
+            group: 0,
+            event: 20,
+            admission: 20,
+            order: 0,
+            samples: vec![(0, 1.0)],
+        });
+        driven.run_to(21);
+        for group in 0..3 {
+            let samples = vec![(0, 1.0)];
+            driven.receive(&Fold { group, event: 21, admission: 21, order: 0, samples });
+        }
+        assert_eq!(evaluation::under_way(), None);
+        // The hook of this thread alone: others of the process panic as ever.
+        let (mine, before) = (std::thread::current().id(), Arc::new(std::panic::take_hook()));
+        let (seen, found) = std::sync::mpsc::channel();
+        let others = Arc::clone(&before);
+        std::panic::set_hook(Box::new(move |panic| {
+            if std::thread::current().id() == mine {
+                seen.send(evaluation::under_way()).unwrap();
+            } else {
+                others(panic);
+            }
+        }));
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| driven.run_to(22)));
+        std::panic::set_hook(Box::new(move |panic| before(panic)));
+        assert!(ended.is_err());
+        let expected = UnderWay { what: held(&spec, operator, 1), pane: start(21) };
+        assert_eq!(found.recv().unwrap(), Some(expected));
+        assert_eq!(evaluation::under_way(), None, "not any more");
     }
 }
 
@@ -629,7 +775,7 @@ fn groups_without_state_are_left_behind() {
     former.receive(&Fold { group: 9, event: 31, admission: 31, order: 0, samples });
     former.run_to(32);
     let (driven, _) = taken_over(&mut former, &hot(|_, _| {}), 32, OnChange::Reset);
-    assert_eq!(driven.machine.groups, [labels(9)]);
+    assert_eq!(*driven.machine.groups, [labels(9)]);
 }
 
 #[test]
