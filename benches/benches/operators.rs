@@ -7,6 +7,8 @@
 //! Throughput counts samples, so that an operator's line is its share of the cost of a sample. A machine is
 //! given pane after pane, so its state is as full as it gets: the windows hold all their panes.
 
+#![allow(clippy::expect_used, reason = "a benchmark that cannot begin ends")]
+
 use std::time::Duration;
 
 use divan::counter::ItemsCount;

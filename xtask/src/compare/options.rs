@@ -64,7 +64,7 @@ pub(crate) struct CompareArguments {
     /// Takes tidewatch, fleet, broker and answers from this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     pub(super) programs: Option<PathBuf>,
-    /// Writes results.json, REPORT.md and plots into benches/runs/<date>-<machine>/.
+    /// Writes results.json, REPORT.md and plots into `benches/runs/<date>-<machine>/`.
     #[arg(long)]
     pub(super) record: bool,
 }
