@@ -41,6 +41,7 @@ impl Codec for TestCodec {
                     partition: batch.partition,
                     offset: record.offset,
                     index: 0,
+                    generation: 0,
                     event_time: time,
                     level: Level::Error,
                     host: host.into(),
