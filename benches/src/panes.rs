@@ -67,7 +67,7 @@ pub fn sustained_config() -> anyhow::Result<SustainedConfig> {
         condition: Condition::Above(90.0),
         clear: 85.0,
         for_: Duration::from_secs(300),
-        clear_for: Duration::ZERO,
+        clear_for: Duration::from_secs(10),
         gap_tolerance: Duration::from_secs(60),
         pane: pane_size()?,
     })
