@@ -146,6 +146,8 @@ impl<'a> Disturbed<'a> {
     fn hand_over(&mut self, live: Live) -> Result<Live, String> {
         if self.waits_for_future
             && self.appended * 3 > self.plan.arrivals.len() * 2
+            // A partition may have held one of them back.
+            && !self.plan.arrivals[self.appended..].iter().any(Arrival::is_future)
             && live.letters("future") == self.future
         {
             // What was refused stays refused.

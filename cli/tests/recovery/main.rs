@@ -11,6 +11,7 @@ mod codec;
 mod compare;
 mod disturb;
 mod plan;
+mod recreated;
 mod sink;
 mod store;
 mod world;

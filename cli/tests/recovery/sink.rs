@@ -16,7 +16,7 @@ use tidewatch_dataflow::series::Labels;
 pub type Fields = BTreeMap<String, u64>;
 /// Statistic, labels and window end.
 pub type PointKey = (String, String, u64);
-/// Partition, offset and index of a line or reason of a letter.
+/// Partition, offset, and generation with the index of a line or the reason of a letter.
 pub type Origin = (PartitionId, i64, String);
 
 /// What has been delivered, by any run.
@@ -75,11 +75,16 @@ impl Pending {
             to.transitions.entry(transition.id()).or_default().insert(transition);
         }
         for line in self.logs.drain(..) {
-            let origin = (line.partition, line.offset, line.index.to_string());
+            let origin =
+                (line.partition, line.offset, format!("{}-{}", line.generation, line.index));
             to.logs.entry(origin).or_default().insert(line.message.to_string());
         }
         for letter in self.letters.drain(..) {
-            let origin = (letter.partition, letter.offset, letter.reason.as_str().to_owned());
+            let origin = (
+                letter.partition,
+                letter.offset,
+                format!("{}-{}", letter.generation, letter.reason.as_str()),
+            );
             let DeadLetter { detail, value, event_time, .. } = letter;
             let content = format!("{detail} {value:?} {event_time:?}");
             to.letters.entry(origin).or_default().insert(content);
