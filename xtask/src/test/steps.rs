@@ -67,6 +67,12 @@ pub(crate) const STEPS: &[Step] = &[
         needs: &[cache::BROWSER],
         run: demo::page,
     },
+    Step {
+        name: "gate",
+        title: "nothing has become slower, by ratios",
+        needs: &[],
+        run: demo::gate,
+    },
 ];
 
 /// How long a step that compiles the workspace may take.
