@@ -37,7 +37,7 @@ pub(super) fn describe(project: &Path) -> Result<Machine> {
         processor: processor(&read("/proc/cpuinfo")),
         cores,
         memory_gib: memory_gib(&read("/proc/meminfo")),
-        kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
+        kernel: kernel(&read("/proc/sys/kernel/osrelease")),
         rustc: capture(Command::new("rustc").arg("--version").current_dir(project))?,
         commit: format!("{}{changes}", git(&["rev-parse", "--short=12", "HEAD"])),
         kafka: cache::KAFKA.version,
@@ -71,6 +71,11 @@ impl Machine {
             "kernel": self.kernel,
         })
     }
+}
+
+/// The version without what whoever built it has added.
+fn kernel(release: &str) -> String {
+    release.trim().split(['-', '+']).next().unwrap_or_default().to_owned()
 }
 
 fn processor(cpuinfo: &str) -> String {
@@ -118,6 +123,7 @@ mod tests {
         let cpuinfo = "processor\t: 0\nmodel name\t: AMD EPYC\nprocessor\t: 1\n";
         assert_eq!(processor(cpuinfo), "AMD EPYC");
         assert_eq!(processor("CPU part : 0xd0c\n"), "unknown");
+        assert_eq!(kernel("6.12.38+deb13-cloud-amd64\n"), "6.12.38");
         assert_eq!(memory_gib("MemTotal:       24641536 kB\nMemFree: 1 kB\n"), 24.0);
     }
 }

@@ -76,6 +76,8 @@ pub(super) enum Status {
 pub(super) struct Outcome {
     pub(super) name: String,
     pub(super) version: Option<String>,
+    /// What a reader of its figures should know.
+    pub(super) notes: String,
     pub(super) is_peer: bool,
     pub(super) rounds: Vec<Measured>,
     /// Why it was measured no further.
@@ -88,6 +90,7 @@ impl Outcome {
         Outcome {
             name: system.name().to_owned(),
             version: system.version().map(ToOwned::to_owned),
+            notes: system.notes().to_owned(),
             is_peer: is_peer(system),
             rounds: Vec::new(),
             failed: failed.cloned(),

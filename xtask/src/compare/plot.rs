@@ -28,7 +28,7 @@ pub(super) struct Chart {
 const WIDTH: f64 = 760.0;
 /// Where bars begin, and the most that they and what stands behind them may take.
 const LEFT: f64 = 150.0;
-const LENGTH: f64 = 400.0;
+const LENGTH: f64 = 370.0;
 const TOP: f64 = 74.0;
 const ROW: f64 = 30.0;
 const BOTTOM: f64 = 34.0;
@@ -78,10 +78,10 @@ impl Scale {
             Scale::Linear(most) => {
                 let step = round_step(most / 4.0);
                 let count = (most / step).floor() as u32;
-                (0..=count).map(|at| f64::from(at) * step).map(|v| (v, number(v))).collect()
+                (0..=count).map(|at| f64::from(at) * step).map(|v| (v, mark(v))).collect()
             }
             Scale::Log(from, to) => {
-                (from..=to).map(|power| 10f64.powi(power)).map(|v| (v, number(v))).collect()
+                (from..=to).map(|power| 10f64.powi(power)).map(|v| (v, mark(v))).collect()
             }
         }
     }
@@ -91,6 +91,15 @@ impl Scale {
 fn round_step(wanted: f64) -> f64 {
     let base = 10f64.powf(wanted.log10().floor());
     [5.0, 2.0].into_iter().map(|factor| factor * base).find(|step| *step <= wanted).unwrap_or(base)
+}
+
+/// A round number: as [`number`], without zeros at the end.
+fn mark(value: f64) -> String {
+    let text = number(value);
+    let (digits, unit) = text.split_once(' ').map_or((&*text, ""), |(digits, unit)| (digits, unit));
+    let short = if digits.contains('.') { digits.trim_end_matches('0') } else { digits };
+    let short = short.trim_end_matches('.');
+    if unit.is_empty() { short.to_owned() } else { format!("{short} {unit}") }
 }
 
 /// A number with about three digits, and thousands and millions by letter.
@@ -174,7 +183,7 @@ fn row(bar: &Bar, y: f64, scale: Scale) -> String {
     let middle = y + ROW / 2.0;
     let mut text = number(bar.value);
     if !bar.note.is_empty() {
-        let _ = write!(text, "  {}", bar.note);
+        let _ = write!(text, " ({})", bar.note);
     }
     format!(
         "<text{weight} x=\"{}\" y=\"{middle}\" text-anchor=\"end\" dominant-baseline=\"middle\">{}</text>\n<rect class=\"{fill}\" x=\"{LEFT}\" y=\"{}\" width=\"{length:.1}\" height=\"18\" rx=\"2\"/>\n<text{weight} x=\"{:.1}\" y=\"{middle}\" dominant-baseline=\"middle\">{}</text>\n",
@@ -257,6 +266,10 @@ mod tests {
     fn numbers_are_short() {
         let shown = [0.984, 12.34, 353.4, 9_999.0, 40_000.0, 1_023_000.0, 2.0].map(number);
         assert_eq!(shown, ["0.98", "12.3", "353", "9999", "40 k", "1.02 M", "2"]);
+        assert_eq!(
+            [0.2, 0.0, 1_500_000.0, 20.0, 0.25].map(mark),
+            ["0.2", "0", "1.5 M", "20", "0.25"]
+        );
         assert_eq!([0.3, 1.0, 7.0, 26.0].map(round_step), [0.2, 1.0, 5.0, 20.0]);
     }
 }

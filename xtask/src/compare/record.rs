@@ -87,14 +87,18 @@ impl Record<'_> {
             text,
             "\nCPU seconds are those of all processes of a system, net of start-up, for a million messages, metrics and \
              logs together; the broker is not counted. Memory is the greatest sum over all processes. Every answer was \
-             compared with the exact reference. `librdkafka` takes the records from the broker and looks at none.\n\n"
+             compared with the exact reference.\n\n"
         );
+        for outcome in outcomes.iter().filter(|outcome| !outcome.notes.is_empty()) {
+            let _ = writeln!(text, "- {}: {}.", outcome.name, outcome.notes);
+        }
+        text.push('\n');
         for (name, chart) in charts(outcomes) {
             let _ = writeln!(text, "![{}]({name})\n", chart.title);
         }
         let _ = writeln!(
             text,
-            "| | |\n| --- | --- |\n| machine | {}, {} cores, {} GiB, Linux {} |\n| data | {metrics} metric messages of {} hosts and {logs} log lines, compression {}, seed {} |\n| queries | {} |\n| rounds | {} |\n| tidewatch | {}, commit {}, {} |\n| Kafka | {}, one broker on the same machine |",
+            "| | |\n| --- | --- |\n| machine | {}, {} cores, {} GiB, Linux {} |\n| data | {metrics} metric messages of {} hosts and {logs} log lines, compression {}, seed {} |\n| queries | {} |\n| rounds | {} |\n| load before the runs | {} |\n| tidewatch | {}, commit {}, {} |\n| Kafka | {}, one broker on the same machine |",
             machine.processor,
             machine.cores,
             machine.memory_gib,
@@ -104,6 +108,7 @@ impl Record<'_> {
             arguments.seed,
             arguments.queries.join(", "),
             arguments.rounds,
+            loads(outcomes),
             env!("CARGO_PKG_VERSION"),
             machine.commit,
             machine.rustc,
@@ -111,6 +116,14 @@ impl Record<'_> {
         );
         text
     }
+}
+
+/// The least and the greatest load that a full run began under.
+fn loads(outcomes: &[Outcome]) -> String {
+    let loads = outcomes.iter().flat_map(|outcome| &outcome.rounds).map(|round| round.full.load);
+    let (least, most) = loads
+        .fold((f64::INFINITY, 0.0_f64), |(least, most), load| (least.min(load), most.max(load)));
+    if least > most { "unknown".to_owned() } else { format!("{least:.2} to {most:.2}") }
 }
 
 /// The command that was given, as far as it matters.
@@ -166,6 +179,7 @@ fn system(outcome: &Outcome) -> Value {
     json!({
         "name": outcome.name,
         "version": outcome.version,
+        "notes": outcome.notes,
         "queries": outcome.queries(),
         "answers": outcome.verdict().map(ToString::to_string),
         "failed": outcome.failed,
@@ -264,7 +278,7 @@ fn note(outcome: &Outcome) -> String {
     let verdict = match outcome.verdict() {
         Some(Verdict::Wrong(_)) => "wrong answers",
         Some(Verdict::ArrivalTime) => "by arrival time",
-        Some(Verdict::Unasked) => "reads, computes nothing",
+        Some(Verdict::Unasked) => "reads only",
         Some(Verdict::Right) | None => "",
     };
     [part.as_str(), verdict]

@@ -19,7 +19,8 @@ use super::{
     outcome::{Measured, Sized},
     site::{self, Broker, Task},
     system::System,
-    usage, verdict,
+    usage,
+    verdict::{self, Verdict},
 };
 use crate::shell::{Job, end_tree};
 
@@ -101,8 +102,11 @@ impl<'a> Bench<'a> {
         let out = self.out(&format!("{}-full", system.name()));
         let verdict = verdict::check(system, &self.programs, &self.full, &queries, &out)
             .map_err(|error| format!("{error:#}"))?;
-        let small_out = self.out(&format!("{}-small", system.name()));
-        let _ = fs::remove_dir_all(small_out);
+        let _ = fs::remove_dir_all(self.out(&format!("{}-small", system.name())));
+        if !matches!(verdict, Verdict::Wrong(_)) {
+            // Hundreds of megabytes that nobody will look at.
+            let _ = fs::remove_dir_all(&out);
+        }
         let measured = Measured { queries, small, full, verdict };
         self.progress.say(&format!("{}, round {round}: {}", system.name(), measured.summary()));
         Ok(measured)

@@ -68,6 +68,18 @@ impl System {
         }
     }
 
+    /// What a reader of its figures should know.
+    pub(super) fn notes(&self) -> &str {
+        match self {
+            System::Tidewatch("tidewatch", _) => {
+                "one worker, checkpoints every 10 s as in production, CSV files"
+            }
+            System::Tidewatch(..) => "the same, on two cores",
+            System::Floor => "takes the records from the broker in batches and looks at none",
+            System::Peer(peer) => &peer.manifest.notes,
+        }
+    }
+
     /// Those of `asked` that it can answer.
     pub(super) fn queries(&self, asked: &[String]) -> Vec<String> {
         let can = |query: &&String| match self {

@@ -22,6 +22,8 @@ use super::process::load;
 use super::quantile::Samples;
 
 const TOPIC: &str = "backlog";
+/// The label of the sink that is watched.
+const SINK: &str = "sink=\"influxdb\"";
 
 /// Arguments of `backlog`.
 #[derive(Debug, Args)]
@@ -96,14 +98,25 @@ fn watch(
     }
 }
 
+/// Memory in MiB over those looks at which a share between `from` and `to` was read.
+fn mib(looks: &[Look], from: f64, to: f64) -> Samples {
+    let mut samples = Samples::new();
+    let inside = looks.iter().filter(|look| (from..=to).contains(&look.share));
+    inside.for_each(|look| samples.add(look.kib as f64 / 1_024.0));
+    samples
+}
+
+fn tenths(looks: &[Look]) -> String {
+    let tenth = |at: u32| {
+        let from = f64::from(at) / 10.0;
+        format!("{:.0}", mib(looks, from, from + 0.1).quantile(0.5))
+    };
+    (0..10).map(tenth).collect::<Vec<_>>().join(" ")
+}
+
 /// MiB: the median where a tenth to a fifth was read, the most after a tenth, the most of all.
 fn memory(looks: &[Look]) -> (f64, f64, f64) {
-    let of = |from: f64, to: f64| {
-        let mut samples = Samples::default();
-        let inside = looks.iter().filter(|look| (from..=to).contains(&look.share));
-        inside.for_each(|look| samples.add(look.kib as f64 / 1_024.0));
-        samples
-    };
+    let of = |from, to| mib(looks, from, to);
     (of(0.1, 0.2).quantile(0.5), of(0.1, 1.0).quantile(1.0), of(0.0, 1.0).quantile(1.0))
 }
 
@@ -142,8 +155,8 @@ pub(crate) fn run(args: &BacklogArgs) -> anyhow::Result<()> {
         println!(
             "dead store: read={:.2} of the backlog, queued={:.0} points, spilled={:.1} MiB, max_rss_mib={:.0}",
             looks.last().map_or(0.0, |look| look.share),
-            metrics.sum("tidewatch_sink_queued"),
-            metrics.sum("tidewatch_sink_spilled_bytes") / f64::from(1 << 20),
+            metrics.sum_where("tidewatch_sink_queued", SINK),
+            metrics.sum_where("tidewatch_sink_spilled_bytes", SINK) / f64::from(1 << 20),
             most as f64 / 1_024.0
         );
         is_down.store(false, Ordering::Relaxed);
@@ -155,7 +168,7 @@ pub(crate) fn run(args: &BacklogArgs) -> anyhow::Result<()> {
     let due = args.span.get().as_secs() / 10 * args.hosts * (KINDS + 1) + 29 * args.hosts;
     let delivered = |member: &Member| {
         let metrics = member.metrics();
-        metrics.is_some_and(|m| m.sum("tidewatch_sink_delivered_total") >= due as f64)
+        metrics.is_some_and(|m| m.sum_where("tidewatch_sink_delivered_total", SINK) >= due as f64)
     };
     member.wait("done", delivered)?;
     let metrics = member.metrics().context("the service has ended by itself")?;
@@ -172,8 +185,9 @@ pub(crate) fn run(args: &BacklogArgs) -> anyhow::Result<()> {
         args.span,
         messages as f64 / took.as_secs_f64(),
         later / early,
-        metrics.sum("tidewatch_sink_delivered_total"),
+        metrics.sum_where("tidewatch_sink_delivered_total", SINK),
     );
+    println!("median rss_mib by tenths of the backlog: {}", tenths(&looks));
     println!("load={}", load());
     Ok(())
 }

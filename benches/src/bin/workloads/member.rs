@@ -93,7 +93,13 @@ impl Member {
         Some((answer.status, answer.body))
     }
 
-    /// Whether every partition was read to its end.
+    /// Whether every partition was read to its end. To be ready needs the Kafka client's statistics besides,
+    /// which come a second after its start.
+    pub(crate) fn has_caught_up(&self) -> bool {
+        self.get("/readyz").is_some_and(|(_, said)| !said.starts_with("catching up"))
+    }
+
+    /// Whether it says that it is ready.
     pub(crate) fn is_ready(&self) -> bool {
         self.get("/readyz").is_some_and(|(status, _)| status == 200)
     }
@@ -140,7 +146,12 @@ pub(crate) struct Metrics(String);
 impl Metrics {
     /// The sum of `name` over all labels; 0 where there is none.
     pub(crate) fn sum(&self, name: &str) -> f64 {
-        let values = self.0.lines().filter_map(|line| {
+        self.sum_where(name, "")
+    }
+
+    /// The sum of `name` over all labels that `label`, such as `sink="influxdb"`, is among.
+    pub(crate) fn sum_where(&self, name: &str, label: &str) -> f64 {
+        let values = self.0.lines().filter(|line| line.contains(label)).filter_map(|line| {
             let rest = line.strip_prefix(name)?;
             let rest = rest
                 .strip_prefix(' ')
@@ -161,6 +172,7 @@ mod tests {
             "# HELP a_total x\na_total{w=\"1\"} 2\na_total{w=\"2\"} 3.5\na_total_more 9\nb 4\n";
         let metrics = Metrics(text.to_owned());
         assert_eq!((metrics.sum("a_total"), metrics.sum("b"), metrics.sum("c")), (5.5, 4.0, 0.0));
+        assert_eq!(metrics.sum_where("a_total", "w=\"2\""), 3.5);
     }
 
     #[test]

@@ -68,7 +68,7 @@ fn measure(args: &RecoveryArgs, broker: &Broker, series: u64) -> anyhow::Result<
     std::fs::write(&config, pipeline(&broker.bootstrap(), topic, folder.path()))?;
     let mut member = Member::start(&config)?;
     std::thread::sleep(Duration::from_secs(args.seconds));
-    let (mut up, mut ready) = (Samples::default(), Samples::default());
+    let [mut up, mut caught_up, mut ready] = [const { Samples::new() }; 3];
     let mut state = 0.0;
     for kill in 0..args.kills {
         member.wait("ready", Member::is_ready)?;
@@ -85,6 +85,8 @@ fn measure(args: &RecoveryArgs, broker: &Broker, series: u64) -> anyhow::Result<
         member = Member::start(&config)?;
         member.wait("up", |member| member.metrics().is_some())?;
         up.add(killed.elapsed().as_secs_f64() * 1_000.0);
+        member.wait("caught up", Member::has_caught_up)?;
+        caught_up.add(killed.elapsed().as_secs_f64() * 1_000.0);
         member.wait("ready", Member::is_ready)?;
         ready.add(killed.elapsed().as_secs_f64() * 1_000.0);
     }
@@ -92,7 +94,7 @@ fn measure(args: &RecoveryArgs, broker: &Broker, series: u64) -> anyhow::Result<
     let sent = sender.join().map_err(|_| anyhow::anyhow!("the fleet has failed"))?;
     sent.context("the fleet could not send")?;
     println!(
-        "series={series} kills={} state_mib={:.1} up_ms: {up} caught_up_ms: {ready}",
+        "series={series} kills={} state_mib={:.1} up_ms: {up} caught_up_ms: {caught_up} ready_ms: {ready}",
         args.kills,
         state / f64::from(1 << 20)
     );

@@ -1,8 +1,8 @@
 //! How soon people hear: from the broker's append of the record that closes a pane to the notification in the
 //! channel's hands, under a live load.
 //!
-//! A short catch-up says what the pipeline reaches here; the live fleet then sends half of that, with broker,
-//! sender and pipeline on the same machine. Each second some hosts rise above 90 % and others come back, so
+//! Writing a backlog says how fast sender and broker are here, a catch-up over it how fast the pipeline is; sharing
+//! the machine they would reach `1 / (1 / sent + 1 / read)` together. The live fleet then sends half of that. Each second some hosts rise above 90 % and others come back, so
 //! that a rule over panes of one second opens and ends incidents all the time beside Q1, Q2 and Q3 of the
 //! benchmark. Checkpoints are taken as usual, and the outbox makes each intent durable before it is told.
 //!
@@ -15,7 +15,7 @@ mod stamps;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use clap::Args;
@@ -41,16 +41,18 @@ const TOPIC: &str = "latency-live";
 const BACKLOG: &str = "latency-backlog";
 /// What [`Engine`] sets.
 const BOUND: Duration = Duration::from_secs(5);
+/// A fleet that falls behind by more milliseconds than this has not sent at a constant rate.
+const BEHIND_MAX: f64 = 1_000.0;
 /// Until the first windows are whole and the code is warm.
 const WARM_UP: u64 = 10;
 
 /// Arguments of `latency`.
 #[derive(Debug, Args)]
 pub(crate) struct LatencyArgs {
-    /// Messages a second; half of what a catch-up reaches when absent.
+    /// Messages a second; when absent, half of what sender, broker and pipeline reach together.
     #[arg(long)]
     rate: Option<f64>,
-    /// Messages of that catch-up.
+    /// Messages that this is tried with.
     #[arg(long, default_value_t = 1_500_000)]
     calibration: u64,
     /// Hosts, each with three series; no more than send once a second at the rate.
@@ -74,8 +76,9 @@ pub(crate) struct LatencyArgs {
     no_checkpoints: bool,
 }
 
-/// Messages a second that a catch-up reaches.
-fn calibrate(args: &LatencyArgs, brokers: &str) -> anyhow::Result<f64> {
+/// Messages a second that sender and broker reach, and then the pipeline.
+fn calibrate(args: &LatencyArgs, brokers: &str) -> anyhow::Result<(f64, f64)> {
+    let began = Instant::now();
     let mut loader = Loader::new(brokers, BACKLOG, args.partitions)?;
     for number in 0..args.calibration {
         let (host, kind) = (number / KINDS % args.hosts, number % KINDS);
@@ -83,6 +86,7 @@ fn calibrate(args: &LatencyArgs, brokers: &str) -> anyhow::Result<f64> {
         loader.send(Draft { host, kind, time, salt: number, busy: false })?;
     }
     loader.finish()?;
+    let sent = args.calibration as f64 / began.elapsed().as_secs_f64();
     let counters = Arc::new(PipelineCounters::default());
     let sources = Box::new(KafkaSources::open(brokers, BACKLOG, Start::Earliest)?);
     let plan = Plan { topic: BACKLOG, ..plan(args, None)? };
@@ -90,9 +94,9 @@ fn calibrate(args: &LatencyArgs, brokers: &str) -> anyhow::Result<f64> {
     engine.watch(|engine| engine.records() > 0)?;
     let begin = engine.age();
     engine.watch(|engine| engine.records() >= args.calibration)?;
-    let rate = args.calibration as f64 / (engine.age() - begin).as_secs_f64();
+    let read = args.calibration as f64 / (engine.age() - begin).as_secs_f64();
     engine.stop()?;
-    Ok(rate)
+    Ok((sent, read))
 }
 
 fn plan(args: &LatencyArgs, store: Option<Arc<dyn StateStore>>) -> anyhow::Result<Plan> {
@@ -118,9 +122,10 @@ pub(crate) fn run(args: &LatencyArgs) -> anyhow::Result<()> {
     let rate = match args.rate {
         Some(rate) => rate,
         None => {
-            let reached = calibrate(args, &broker.bootstrap())?;
-            println!("catch-up msgs_per_s={reached:.0}");
-            reached / 2.0
+            let (sent, read) = calibrate(args, &broker.bootstrap())?;
+            let together = 1.0 / (1.0 / sent + 1.0 / read);
+            println!("msgs_per_s: sent={sent:.0} read={read:.0} together={together:.0}");
+            together / 2.0
         }
     };
     let hosts = args.hosts.min((rate / KINDS as f64) as u64).max(1);
@@ -163,12 +168,18 @@ fn measure(args: &LatencyArgs, live: &LiveArgs) -> anyhow::Result<()> {
     engine.watch(|engine| engine.age() >= begin + Duration::from_secs(args.seconds))?;
     let (to, cpu, read) = (stamps::now(), clock.until(&CpuClock::now()?), engine.records() - read);
     let sent = sender.wait_with_output().context("the fleet has failed")?;
-    anyhow::ensure!(sent.status.success(), "the fleet could not send");
+    let said = String::from_utf8_lossy(&sent.stdout).trim().to_owned();
+    let behind = said.split_once("behind_ms=").and_then(|(_, ms)| ms.parse::<f64>().ok());
+    anyhow::ensure!(
+        sent.status.success() && behind.is_some_and(|ms| ms <= BEHIND_MAX),
+        "the fleet could not send {:.0} messages a second ({said}): give a lower `--rate`",
+        live.rate
+    );
     engine.check_clean()?;
     over.store(true, Ordering::Relaxed);
     engine.stop()?;
     anyhow::ensure!(watcher.join().is_ok(), "the watcher has failed");
-    println!("fleet {}", String::from_utf8_lossy(&sent.stdout).trim());
+    println!("fleet {said}");
     println!(
         "rate={:.0} cpu_s_per_million={:.2} cores={:.2} {}",
         read as f64 / args.seconds as f64,
