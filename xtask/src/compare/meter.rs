@@ -38,7 +38,8 @@ use crate::shell::descendants;
 
 /// How often memory is looked at, and whether the program has ended.
 const SAMPLE_EVERY: Duration = Duration::from_millis(20);
-/// Samples of memory are taken every so many looks: walking `/proc` costs time of its own.
+/// Samples of memory are taken every so many looks: walking `/proc` costs time of its own. The first looks, as many,
+/// take one each, so that a program that ends at once has a figure too.
 const LOOKS_PER_SAMPLE: u32 = 10;
 
 /// What to run.
@@ -127,7 +128,7 @@ pub(crate) fn run(arguments: &MeterArguments) -> Result<bool> {
         if let Some(status) = child.try_wait().context("could not wait for the program")? {
             break status;
         }
-        if looks.is_multiple_of(LOOKS_PER_SAMPLE) {
+        if looks < LOOKS_PER_SAMPLE || looks.is_multiple_of(LOOKS_PER_SAMPLE) {
             most_kib = memory_kib(&descendants(own)).max(most_kib);
         }
         looks = looks.wrapping_add(1);

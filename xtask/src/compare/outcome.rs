@@ -31,20 +31,36 @@ pub(super) struct Figures {
     pub(super) msgs_per_s: f64,
     /// The most memory of the full run.
     pub(super) rss_mib: f64,
+    /// Which share of the full run's CPU seconds the small one cost too.
+    pub(super) start_up: f64,
+}
+
+/// A smaller share of the full run than this cannot be told from its noise: the difference counts as this much.
+const NOISE: f64 = 0.1;
+
+/// With a greater share of start-up than this the figures say little.
+const START_UP_MAX: f64 = 0.5;
+
+impl Figures {
+    /// Whether more messages are needed to measure this system.
+    pub(super) fn is_mostly_start_up(&self) -> bool {
+        self.start_up > START_UP_MAX
+    }
 }
 
 impl Measured {
     /// The difference between the full run and the small one, by message.
     pub(super) fn figures(&self) -> Figures {
         let messages = self.full.records.saturating_sub(self.small.records) as f64;
-        // A difference of nothing would make a rate without bounds: less than a millisecond is not measured.
-        let least = 1e-3;
-        let cpu = (self.full.cost.cpu_seconds - self.small.cost.cpu_seconds).max(least);
-        let wall = (self.full.cost.wall_seconds - self.small.cost.wall_seconds).max(least);
+        let net = |of: fn(&Cost) -> f64| {
+            let full = of(&self.full.cost);
+            (full - of(&self.small.cost)).max(full * NOISE).max(1e-3)
+        };
         Figures {
-            cpu_s_per_million: cpu * 1e6 / messages.max(1.0),
-            msgs_per_s: messages / wall,
+            cpu_s_per_million: net(|cost| cost.cpu_seconds) * 1e6 / messages.max(1.0),
+            msgs_per_s: messages / net(|cost| cost.wall_seconds),
             rss_mib: self.full.cost.memory_mib,
+            start_up: (self.small.cost.cpu_seconds / self.full.cost.cpu_seconds.max(1e-3)).min(1.0),
         }
     }
 
@@ -133,6 +149,7 @@ impl Outcome {
             cpu_s_per_million: median(rounds.iter().map(|figures| figures.cpu_s_per_million))?,
             msgs_per_s: median(rounds.iter().map(|figures| figures.msgs_per_s))?,
             rss_mib: median(rounds.iter().map(|figures| figures.rss_mib))?,
+            start_up: median(rounds.iter().map(|figures| figures.start_up))?,
         })
     }
 
@@ -150,12 +167,15 @@ impl Outcome {
         let (Some(figures), Some(verdict)) = (self.figures(), self.verdict()) else {
             return format!("{name} failed=not_run");
         };
-        let Figures { cpu_s_per_million, msgs_per_s, rss_mib } = figures;
+        let Figures { cpu_s_per_million, msgs_per_s, rss_mib, start_up } = figures;
         let mut line = format!(
             "{name} cpu_s_per_million={cpu_s_per_million:.2} msgs_per_s={msgs_per_s:.0} rss_mib={rss_mib:.0} answers={verdict}"
         );
         if self.queries() != asked {
             line.push_str(&format!(" queries={}", self.queries().join(",")));
+        }
+        if figures.is_mostly_start_up() {
+            line.push_str(&format!(" start_up={start_up:.2}"));
         }
         line
     }
@@ -203,11 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn a_full_run_that_cost_no_more_is_not_infinitely_fast() {
-        let mut strange = round(0.1, Verdict::Right);
+    fn a_difference_within_the_noise_is_said_and_gives_no_record() {
+        let mut strange = round(0.7, Verdict::Right);
         strange.full.cost.wall_seconds = 0.9;
         let figures = strange.figures();
-        assert!(figures.cpu_s_per_million > 0.0 && figures.msgs_per_s.is_finite());
+        assert!((figures.cpu_s_per_million - 0.1).abs() < 1e-9, "{figures:?}");
+        assert!((figures.msgs_per_s - 1e6 / 0.09).abs() < 1.0, "a tenth of the full run");
+        let line = outcome(vec![strange]).line(&asked("q1,q4"));
+        assert!(line.ends_with("answers=ok start_up=0.86"), "{line}");
     }
 
     #[test]

@@ -174,6 +174,7 @@ fn system(outcome: &Outcome) -> Value {
             "cpu_s_per_million": figures.cpu_s_per_million,
             "msgs_per_s": figures.msgs_per_s,
             "rss_mib": figures.rss_mib,
+            "start_up": figures.start_up,
         })
     });
     json!({
@@ -200,7 +201,7 @@ fn table(outcomes: &[Outcome], asked: &[String]) -> String {
             if outcome.queries() == asked { "all" } else { &outcome.queries().join(", ") };
         let _ = match (outcome.figures(), &outcome.failed) {
             (Some(figures), None) => {
-                let Figures { cpu_s_per_million, msgs_per_s, rss_mib } = figures;
+                let Figures { cpu_s_per_million, msgs_per_s, rss_mib, .. } = figures;
                 let verdict = outcome.verdict().map(ToString::to_string).unwrap_or_default();
                 writeln!(
                     text,
