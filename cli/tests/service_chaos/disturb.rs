@@ -78,6 +78,7 @@ const HANG_WITHIN: Duration = Duration::from_secs(12);
 
 /// How long a checkpoint is waited for where there is to be one.
 const PROGRESS_WITHIN: Duration = Duration::from_secs(8);
+
 /// The program, what it depends on, and what is done to both.
 pub struct Chaos<'a> {
     pub servers: &'a Servers,

@@ -24,6 +24,7 @@ const STILL_FOR: Duration = Duration::from_secs(2);
 const LOST_AFTER: Duration = Duration::from_secs(35);
 /// Statistics and rules of the pipeline.
 const FEEDS: f64 = 5.0;
+
 /// What the runs of a test share.
 pub struct Stage {
     pub servers: Servers,
