@@ -211,11 +211,12 @@ fn disturbed(stage: &Stage, options: &Options) -> Disturbed {
         (true, true) => State::bucket(),
     };
     let elastic_is_small = Random::new(options.seed ^ SMALL).chance(50);
-    // Full within seconds: there are 500 points and 150 documents in each, at the usual speed.
+    // Full within seconds: there are 500 points and 150 documents in each, at the usual speed. One batch is less than
+    // the queue: what is under way would leave nothing to spill.
     let large = "queue_items = 1000";
     let (influx_queue, elastic_queue) = match elastic_is_small {
-        true => (large, "queue_items = 50\nspill = \"16KiB\""),
-        false => ("queue_items = 200\nspill = \"32KiB\"", large),
+        true => (large, "queue_items = 50\nbatch_items = 25\nspill = \"16KiB\""),
+        false => ("queue_items = 200\nbatch_items = 50\nspill = \"32KiB\"", large),
     };
     let setting = Setting {
         influx: &influx.url(),
