@@ -31,6 +31,12 @@ pub enum Service {
     Elasticsearch,
     /// The mail server.
     Smtp,
+    /// Telegraf.
+    Telegraf,
+    /// rsyslog and collectd.
+    Agents,
+    /// Prometheus and its tool.
+    Prometheus,
 }
 
 impl Service {
@@ -42,6 +48,9 @@ impl Service {
             Self::InfluxDb => cache::INFLUXDB,
             Self::Elasticsearch => cache::ELASTICSEARCH,
             Self::Smtp => cache::AIOSMTPD,
+            Self::Telegraf => cache::TELEGRAF,
+            Self::Agents => cache::AGENTS,
+            Self::Prometheus => cache::PROMETHEUS,
         }
     }
 
