@@ -60,6 +60,9 @@ pub const TELEGRAF: Artifact = Artifact { name: "telegraf", version: "1.37.2", r
 pub const AGENTS: Artifact = Artifact { name: "agents", version: "system", recipe: 1 };
 /// Prometheus of the distribution: `prometheus` and `promtool`, files that name the programs.
 pub const PROMETHEUS: Artifact = Artifact { name: "prometheus", version: "system", recipe: 1 };
+/// Grafana's types and the TypeScript compiler: `node_modules`.
+pub const GRAFANA_SCHEMA: Artifact =
+    Artifact { name: "grafana-schema", version: "13.2.3", recipe: 1 };
 /// The licence and source checker: `bin/cargo-deny`.
 pub const CARGO_DENY: Artifact = Artifact { name: "cargo-deny", version: "0.20.2", recipe: 1 };
 

@@ -37,6 +37,8 @@ pub enum Service {
     Agents,
     /// Prometheus and its tool.
     Prometheus,
+    /// The types of Grafana's dashboards.
+    GrafanaSchema,
 }
 
 impl Service {
@@ -51,6 +53,7 @@ impl Service {
             Self::Telegraf => cache::TELEGRAF,
             Self::Agents => cache::AGENTS,
             Self::Prometheus => cache::PROMETHEUS,
+            Self::GrafanaSchema => cache::GRAFANA_SCHEMA,
         }
     }
 

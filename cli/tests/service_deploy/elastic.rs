@@ -65,6 +65,15 @@ pub fn numbers(aggregations: &Value) -> Vec<f64> {
     found
 }
 
+/// Whether the metric `id` has a number in any bucket: of a field that does not exist it has none.
+pub fn has_number(aggregations: &Value, id: &str) -> bool {
+    aggregations[id]["value"].is_number()
+        || aggregations.as_object().into_iter().flatten().any(|(_, value)| {
+            let buckets = value["buckets"].as_array().into_iter().flatten();
+            buckets.into_iter().any(|bucket| has_number(bucket, id))
+        })
+}
+
 /// The keys of the outermost buckets whose documents are not none.
 pub fn keys(aggregation: &Value) -> Vec<String> {
     let buckets = aggregation["buckets"].as_array().into_iter().flatten();

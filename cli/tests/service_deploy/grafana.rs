@@ -129,6 +129,12 @@ impl View<'_> {
                 Err("a hit without message".into())
             };
         }
+        let metrics = target["metrics"].as_array().unwrap().iter();
+        for metric in metrics.filter(|metric| metric["type"] != "count") {
+            if !elastic::has_number(&answer["aggregations"], metric["id"].as_str().unwrap()) {
+                return Err(format!("no number of {metric}"));
+            }
+        }
         Ok(elastic::numbers(&answer["aggregations"]).iter().sum())
     }
 

@@ -166,8 +166,13 @@ impl Look<'_> {
                 other => return Err(format!("this test does not know `{other}`")),
             }
         }
-        let aggs = elastic::nested(buckets, &Value::Object(metrics));
+        let aggs = elastic::nested(buckets, &Value::Object(metrics.clone()));
         let answer = self.found(&index, &query, &aggs)?;
+        if let Some(id) =
+            metrics.keys().find(|id| !elastic::has_number(&answer["aggregations"], id))
+        {
+            return Err(format!("the metric {id} has no number"));
+        }
         let has_aggs = aggs.as_object().is_some_and(|aggs| !aggs.is_empty());
         let sum: f64 = elastic::numbers(&answer["aggregations"]).iter().sum();
         if has_aggs && sum <= 0.0 { Err(format!("no bucket: {aggs}")) } else { Ok(()) }

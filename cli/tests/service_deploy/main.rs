@@ -23,6 +23,7 @@ mod history;
 mod kibana;
 mod producers;
 mod prometheus;
+mod types;
 mod world;
 
 use std::process::Command;

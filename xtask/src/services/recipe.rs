@@ -116,6 +116,14 @@ pub(crate) const RECIPES: &[Recipe] = &[
         make: producers::prometheus,
     },
     Recipe {
+        artifact: cache::GRAFANA_SCHEMA,
+        summary: "the types of Grafana's dashboards, and TypeScript",
+        run_tools: &[toolchain::NODE],
+        make_tools: &[toolchain::NPM],
+        usable: |folder| folder.join("node_modules/@grafana/schema").is_dir(),
+        make: grafana_schema,
+    },
+    Recipe {
         artifact: cache::BROWSER,
         summary: "Chromium and its driver for the page test",
         run_tools: &[toolchain::NODE, toolchain::CHROMIUM],
@@ -264,13 +272,23 @@ fn smtp_usable(folder: &Path) -> bool {
 fn browser(site: &Site<'_>) -> Result<()> {
     let chromium = toolchain::ensure(&toolchain::CHROMIUM, site.job)?;
     site.job.say("fetching the driver");
+    npm_packages(site, "xtask/browser")?;
+    write(&site.part.join("chromium"), &chromium.display().to_string())
+}
+
+fn grafana_schema(site: &Site<'_>) -> Result<()> {
+    site.job.say("fetching the types");
+    npm_packages(site, "xtask/grafana")
+}
+
+/// The packages that the lock file in `folder` names.
+fn npm_packages(site: &Site<'_>, folder: &str) -> Result<()> {
     for file in ["package.json", "package-lock.json"] {
-        copy(&site.project.join("xtask/browser").join(file), &site.part.join(file))?;
+        copy(&site.project.join(folder).join(file), &site.part.join(file))?;
     }
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
-    site.job.run(npm.current_dir(site.part), DOWNLOAD_LIMIT)?;
-    write(&site.part.join("chromium"), &chromium.display().to_string())
+    site.job.run(npm.current_dir(site.part), DOWNLOAD_LIMIT)
 }
 
 fn cargo_deny(site: &Site<'_>) -> Result<()> {

@@ -35,6 +35,7 @@ const SERVERS: &[Artifact] = &[
     cache::TELEGRAF,
     cache::AGENTS,
     cache::PROMETHEUS,
+    cache::GRAFANA_SCHEMA,
 ];
 
 /// All steps. Cheap checks of the text come first, then what only compiles, then
