@@ -66,7 +66,8 @@ impl Left {
     }
 }
 
-/// All points of a bucket, hour by hour of event time.
+/// All points of a bucket, hour by hour of event time; not those of alerts, whose keys have more tags than these and
+/// whose ends are not yet the same after a kill (docs/chaos.md).
 fn points(
     servers: &Servers,
     names: &Names,
@@ -78,6 +79,7 @@ fn points(
     for start in (from..=fleet.start / 1_000 + last_second + 3_600).step_by(3_600) {
         let flux = format!(
             r#"from(bucket: "{}") |> range(start: {start}, stop: {})
+               |> filter(fn: (r) => r._measurement != "alerts")
                |> keep(columns: ["_time", "_value", "_field", "_measurement", "host", "window"]) |> group()"#,
             names.bucket,
             start + 3_600
