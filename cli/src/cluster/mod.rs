@@ -15,7 +15,7 @@ mod pulse;
 mod supervise;
 
 pub use backoff::{Backoff, BackoffConfig};
-pub use connect::{ConnectError, LOST_AFTER, connect};
+pub use connect::{ConnectError, LOST_AFTER, Traffic, connect};
 pub use hostfile::{Hostfile, HostfileError};
 pub use process::{
     abort_on_panic, crumbs, die_with_parent, is_member, set_on_signal, stop_on_signal,

@@ -66,8 +66,8 @@ pub struct Running {
 pub fn start(membership: &Membership, shared: Shared) -> Result<Running, PipelineError> {
     let stop = Arc::clone(&shared.stop);
     let failed = |reason| PipelineError::Start { process: membership.process, reason };
-    let (builders, others) =
-        connect(membership, &stop).map_err(|error| failed(error.to_string()))?;
+    let (builders, others) = connect(membership, &stop, &shared.counters.traffic)
+        .map_err(|error| failed(error.to_string()))?;
     let worker = WorkerConfig::default();
     let guards =
         timely::execute::execute_from(builders, others, worker, move |worker| run(worker, &shared))

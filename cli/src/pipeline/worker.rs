@@ -24,7 +24,7 @@ use super::outputs::Outputs;
 use super::quarantine;
 use super::running::PipelineError;
 use super::spec::PipelineSpec;
-use crate::cluster::Pulse;
+use crate::cluster::{Pulse, Traffic};
 
 /// Opens the reader of the partitions that one worker owns, and codecs for all topics by topic index.
 pub trait Sources: Send + Sync {
@@ -69,6 +69,8 @@ pub struct PipelineCounters {
     pub transitions: AtomicU64,
     /// Event time up to which everything is applied, in milliseconds.
     pub applied: AtomicU64,
+    /// Between this process and the others of its cluster.
+    pub traffic: Arc<Traffic>,
 }
 
 /// Everything the workers of a process share.

@@ -86,6 +86,8 @@ impl Collector for Telemetry {
         out.counter(names::LOG_LINES, &ingest.log_lines)?;
         out.counter(names::READ_ERRORS, &ingest.read_errors)?;
         out.counter(names::RECREATED, &ingest.recreated)?;
+        out.counter(names::SENT_BYTES, &self.counters.traffic.sent)?;
+        out.counter(names::RECEIVED_BYTES, &self.counters.traffic.received)?;
         let workers = || self.gauges.iter().enumerate().map(|(i, g)| (i.to_string(), g));
         let lag = workers().map(|(i, g)| (i, g.lag.load(Ordering::Relaxed)));
         out.family(names::LAG, "worker", lag)?;

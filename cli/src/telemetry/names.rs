@@ -31,6 +31,12 @@ const fn gauge(name: &'static str, help: &'static str) -> Metric {
 pub(super) const RECORDS: Metric = counter("tidewatch_source_records", "Records read");
 pub(super) const BYTES: Metric =
     counter("tidewatch_source_bytes", "Bytes of keys and values of records read");
+pub(super) const SENT_BYTES: Metric =
+    counter("tidewatch_cluster_sent_bytes", "Bytes sent to the other processes of the cluster");
+pub(super) const RECEIVED_BYTES: Metric = counter(
+    "tidewatch_cluster_received_bytes",
+    "Bytes received from the other processes of the cluster",
+);
 pub(super) const POINTS: Metric =
     counter("tidewatch_source_points", "Measurements decoded and admitted");
 pub(super) const LOG_LINES: Metric =

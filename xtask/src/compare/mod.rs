@@ -7,11 +7,13 @@
 //! ```
 //!
 //! The module files in reading order: [`options`] what was asked for, [`site`] programs, broker and topics,
-//! [`peer`] and [`system`] what is run, [`meter`] what a run cost, [`verdict`] whether its answers are right,
+//! [`peer`] and [`system`] what is run, [`meter`] what a run cost, [`exchange`] what crossed
+//! between its processes, [`verdict`] whether its answers are right,
 //! [`outcome`] what comes of both, [`machine`], [`record`] and [`plot`] what is kept.
 
 mod clock;
 mod dataset;
+mod exchange;
 mod machine;
 pub(crate) mod meter;
 mod options;

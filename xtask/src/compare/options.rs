@@ -34,6 +34,9 @@ pub(crate) struct CompareArguments {
     /// How many hosts send them.
     #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(50..=1_000_000))]
     pub(super) hosts: u64,
+    /// Seconds of event time between two samples of a host.
+    #[arg(long, value_name = "SECONDS", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=60))]
+    pub(super) interval: u64,
     /// What the data is drawn from.
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(super) seed: u64,
@@ -66,7 +69,8 @@ pub(crate) struct CompareArguments {
     /// Takes tidewatch, fleet, broker and answers from this folder instead of building them.
     #[arg(long, value_name = "DIR")]
     pub(super) programs: Option<PathBuf>,
-    /// Writes results.json, REPORT.md and plots into `benches/runs/<date>-<machine>/`.
+    /// Writes results.json, REPORT.md and plots into `benches/runs/<date>-<machine>/`, a folder of its own for
+    /// each other choice of data and questions.
     #[arg(long)]
     pub(super) record: bool,
 }
@@ -77,7 +81,20 @@ pub(super) const SMALL_SECONDS: u64 = 34;
 impl CompareArguments {
     /// Metric messages of the small topics.
     pub(super) fn small_messages(&self) -> u64 {
-        SMALL_SECONDS * 3 * self.hosts
+        (SMALL_SECONDS * 3 * self.hosts).div_ceil(self.interval)
+    }
+
+    /// The options about data and questions that are not as the published benchmark has them, each with its value.
+    pub(super) fn variant(&self) -> Vec<(&'static str, String)> {
+        let all = [
+            ("hosts", self.hosts.to_string(), "1000"),
+            ("interval", self.interval.to_string(), "1"),
+            ("seed", self.seed.to_string(), "1"),
+            ("queries", self.queries.join(","), "q1,q2,q3,q4"),
+            ("compression", self.compression.clone(), "none"),
+        ];
+        let unusual = all.into_iter().filter(|(_, value, usual)| value != usual);
+        unusual.map(|(name, value, _)| (name, value)).collect()
     }
 }
 
@@ -127,6 +144,12 @@ mod tests {
         assert_eq!(line.peers, ["all"]);
         assert_eq!(line.queries, ["q1", "q2", "q3", "q4"]);
         assert_eq!(line.small_messages(), 102_000);
+        assert_eq!(line.variant(), []);
+        let sparse = ["compare", "--hosts", "10000", "--interval", "10"];
+        let sparse = Line::parse_from(sparse).arguments;
+        assert_eq!(sparse.small_messages(), 102_000);
+        let variant = [("hosts", "10000".to_owned()), ("interval", "10".to_owned())];
+        assert_eq!(sparse.variant(), variant);
         assert!(line.tolerate_peers && !line.record);
         let line = Line::parse_from(["compare", "--tolerate-peers", "false", "--peers", "a,b"]);
         assert_eq!(line.arguments.peers, ["a", "b"]);

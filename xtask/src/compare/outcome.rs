@@ -19,6 +19,8 @@ pub(super) struct Measured {
     pub(super) queries: Vec<String>,
     pub(super) small: Sized,
     pub(super) full: Sized,
+    /// Bytes between processes for each byte that the full run read, where there are processes that say so.
+    pub(super) exchanged: Option<f64>,
     pub(super) verdict: Verdict,
 }
 
@@ -153,6 +155,11 @@ impl Outcome {
         })
     }
 
+    /// The most bytes between processes for each byte read, of all rounds.
+    pub(super) fn exchanged(&self) -> Option<f64> {
+        self.rounds.iter().filter_map(|round| round.exchanged).reduce(f64::max)
+    }
+
     /// What it was asked.
     pub(super) fn queries(&self) -> &[String] {
         self.rounds.first().map_or(&[], |round| &round.queries)
@@ -173,6 +180,9 @@ impl Outcome {
         );
         if self.queries() != asked {
             line.push_str(&format!(" queries={}", self.queries().join(",")));
+        }
+        if let Some(share) = self.exchanged() {
+            line.push_str(&format!(" exchanged={share:.4}"));
         }
         if figures.is_mostly_start_up() {
             line.push_str(&format!(" start_up={start_up:.2}"));
@@ -203,7 +213,7 @@ mod tests {
     fn round(cpu: f64, verdict: Verdict) -> Measured {
         let queries = vec!["q1".to_owned(), "q4".to_owned()];
         let (small, full) = (sized(100_000, 0.6, 1.0), sized(1_100_000, cpu, 3.0));
-        Measured { queries, small, full, verdict }
+        Measured { queries, small, full, exchanged: None, verdict }
     }
 
     fn outcome(rounds: Vec<Measured>) -> Outcome {

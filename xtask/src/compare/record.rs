@@ -30,7 +30,10 @@ pub(super) struct Record<'a> {
 impl Record<'_> {
     /// Writes it into a folder of `benches/runs`, which it names.
     pub(super) fn write(&self, project: &Path) -> Result<PathBuf> {
-        let name = format!("{}-{}", self.machine.date, self.machine.slug());
+        let mut name = format!("{}-{}", self.machine.date, self.machine.slug());
+        for (option, value) in self.arguments.variant() {
+            let _ = write!(name, "-{option}-{}", value.replace(',', "-"));
+        }
         let folder = project.join("benches/runs").join(name);
         fs::create_dir_all(&folder)
             .with_context(|| format!("could not make `{}`", folder.display()))?;
@@ -62,6 +65,7 @@ impl Record<'_> {
                 "command": command(arguments),
                 "messages": arguments.messages,
                 "hosts": arguments.hosts,
+                "interval": arguments.interval,
                 "seed": arguments.seed,
                 "queries": arguments.queries,
                 "compression": arguments.compression,
@@ -90,7 +94,15 @@ impl Record<'_> {
              compared with the exact reference.\n\n"
         );
         for outcome in outcomes.iter().filter(|outcome| !outcome.notes.is_empty()) {
-            let _ = writeln!(text, "- {}: {}.", outcome.name, outcome.notes);
+            let _ = write!(text, "- {}: {}", outcome.name, outcome.notes);
+            if let Some(share) = outcome.exchanged() {
+                let _ = write!(
+                    text,
+                    "; {:.2} % of the bytes read crossed between processes",
+                    share * 100.0
+                );
+            }
+            text.push_str(".\n");
         }
         text.push('\n');
         for (name, chart) in charts(outcomes) {
@@ -98,12 +110,13 @@ impl Record<'_> {
         }
         let _ = writeln!(
             text,
-            "| | |\n| --- | --- |\n| machine | {}, {} cores, {} GiB, Linux {} |\n| data | {metrics} metric messages of {} hosts and {logs} log lines, compression {}, seed {} |\n| queries | {} |\n| rounds | {} |\n| load before the runs | {} |\n| tidewatch | {}, commit {}, {} |\n| Kafka | {}, one broker on the same machine |",
+            "| | |\n| --- | --- |\n| machine | {}, {} cores, {} GiB, Linux {} |\n| data | {metrics} metric messages of {} hosts every {} s and {logs} log lines, compression {}, seed {} |\n| queries | {} |\n| rounds | {} |\n| load before the runs | {} |\n| tidewatch | {}, commit {}, {} |\n| Kafka | {}, one broker on the same machine |",
             machine.processor,
             machine.cores,
             machine.memory_gib,
             machine.kernel,
             arguments.hosts,
+            arguments.interval,
             arguments.compression,
             arguments.seed,
             arguments.queries.join(", "),
@@ -134,17 +147,8 @@ fn command(arguments: &CompareArguments) -> String {
         arguments.peers.join(","),
         arguments.rounds
     );
-    let hosts = arguments.hosts.to_string();
-    let (seed, queries) = (arguments.seed.to_string(), arguments.queries.join(","));
-    for (name, value, usual) in [
-        ("hosts", &hosts, "1000"),
-        ("seed", &seed, "1"),
-        ("queries", &queries, "q1,q2,q3,q4"),
-        ("compression", &arguments.compression, "none"),
-    ] {
-        if value != usual {
-            let _ = write!(command, " --{name} {value}");
-        }
+    for (name, value) in arguments.variant() {
+        let _ = write!(command, " --{name} {value}");
     }
     if arguments.scaling {
         command.push_str(" --scaling");
@@ -164,6 +168,7 @@ fn round(measured: &Measured) -> Value {
     json!({
         "small": run(&measured.small),
         "full": run(&measured.full),
+        "exchanged": measured.exchanged,
         "answers": measured.verdict.to_string(),
     })
 }
@@ -304,7 +309,7 @@ mod tests {
         let queries = vec!["q1".to_owned()];
         let (small, full) = (sized(0, 0.0), sized(1_000_000, cpu_seconds));
         let mut outcome = Outcome::new(&System::Tidewatch(name, &[]), None);
-        outcome.add(Ok(Measured { queries, small, full, verdict }));
+        outcome.add(Ok(Measured { queries, small, full, exchanged: None, verdict }));
         outcome
     }
 

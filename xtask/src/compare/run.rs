@@ -14,6 +14,7 @@ use tidewatch_testkit::cache;
 use super::{
     clock::Progress,
     dataset::Dataset,
+    exchange,
     meter::{self, Cost},
     options::CompareArguments,
     outcome::{Measured, Sized},
@@ -102,12 +103,13 @@ impl<'a> Bench<'a> {
         let out = self.out(&format!("{}-full", system.name()));
         let verdict = verdict::check(system, &self.programs, &self.full, &queries, &out)
             .map_err(|error| format!("{error:#}"))?;
+        let exchanged = exchange::share(&out).map_err(|error| format!("{error:#}"))?;
         let _ = fs::remove_dir_all(self.out(&format!("{}-small", system.name())));
         if !matches!(verdict, Verdict::Wrong(_)) {
             // Hundreds of megabytes that nobody will look at.
             let _ = fs::remove_dir_all(&out);
         }
-        let measured = Measured { queries, small, full, verdict };
+        let measured = Measured { queries, small, full, exchanged, verdict };
         self.progress.say(&format!("{}, round {round}: {}", system.name(), measured.summary()));
         Ok(measured)
     }

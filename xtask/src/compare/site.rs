@@ -137,6 +137,7 @@ pub(super) fn load(
     command.arg("generate").args(["--messages", &messages.to_string()]);
     command.args(["--seed", &arguments.seed.to_string()]);
     command.args(["--hosts", &arguments.hosts.to_string()]);
+    command.args(["--interval", &arguments.interval.to_string()]);
     command.args(["--brokers", bootstrap, "--compression", &arguments.compression]);
     command.args(["--metrics-topic", &metrics_topic(suffix), "--logs-topic", &logs_topic(suffix)]);
     command.arg("--labels").arg(&labels);

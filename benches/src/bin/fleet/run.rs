@@ -49,6 +49,9 @@ pub(crate) fn run(args: &Args, job: &Job) -> anyhow::Result<()> {
     running.join()?;
     answers.flush(&job.out)?;
     summary(args, &counters, began.elapsed());
+    if !args.hosts.is_empty() {
+        exchange(args, &counters, job)?;
+    }
     let records = counters.ingest.records.load(Ordering::Relaxed);
     if let (Some(expected), true) = (job.records(), args.hosts.is_empty()) {
         ensure!(records == expected, "{records} records were read and there are {expected}");
@@ -88,4 +91,16 @@ fn summary(args: &Args, counters: &PipelineCounters, took: Duration) {
         read(&counters.transitions),
         took.as_secs_f64()
     );
+}
+
+/// Leaves word of what this process read and what it sent to the others: `exchange-PROCESS.json`.
+fn exchange(args: &Args, counters: &PipelineCounters, job: &Job) -> anyhow::Result<()> {
+    let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+    let path = job.out.join(format!("exchange-{}.json", args.process));
+    let text = serde_json::json!({
+        "read": read(&counters.ingest.bytes),
+        "sent": read(&counters.traffic.sent),
+    });
+    fs::write(&path, text.to_string())
+        .with_context(|| format!("could not write `{}`", path.display()))
 }

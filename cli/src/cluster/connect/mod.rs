@@ -20,10 +20,12 @@
 mod hello;
 #[cfg(test)]
 mod tests;
+mod traffic;
 
 use std::any::Any;
 use std::io;
 use std::net::{TcpListener, TcpStream, ToSocketAddrs};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -35,6 +37,9 @@ use timely::communication::initialize::Hooks;
 
 use super::Membership;
 use hello::Hello;
+use traffic::Counted;
+
+pub use traffic::Traffic;
 
 /// How long between two looks at who is there.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
@@ -65,20 +70,23 @@ pub enum ConnectError {
     Stopped,
 }
 
-/// Everything that timely needs to run the workers of `membership`: waits for all other processes.
+/// Everything that timely needs to run the workers of `membership`: waits for all other processes. What crosses the
+/// connections is counted in `traffic`.
 ///
 /// # Errors
 /// [`ConnectError`]; that others cannot be reached is none, they are waited for until `stop` is set.
 pub fn connect(
     membership: &Membership,
     stop: &AtomicBool,
+    traffic: &Arc<Traffic>,
 ) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>), ConnectError> {
     let workers = membership.workers.get();
     if membership.hosts.len() < 2 {
         let alone = membership.communication().try_build();
         return alone.map_err(|reason| ConnectError::Threads(io::Error::other(reason)));
     }
-    let sockets = sockets(membership, stop)?;
+    let sockets = sockets(membership, stop)?.into_iter();
+    let sockets = sockets.map(|socket| socket.map(|s| Counted::new(s, traffic))).collect();
     let hooks = Hooks::default();
     let local =
         ProcessBuilder::new_typed_vector(workers, hooks.refill.clone(), hooks.spill.clone());

@@ -62,7 +62,8 @@ fn a_dataflow_runs_over_the_connections() {
         let membership =
             Membership { workers: NonZeroUsize::new(2).unwrap(), ..member(&hosts, process) };
         spawn(move || {
-            let (builders, others) = connect(&membership, &AtomicBool::new(false)).unwrap();
+            let (builders, others) =
+                connect(&membership, &AtomicBool::new(false), &Arc::default()).unwrap();
             let worker = |worker: &mut timely::worker::Worker| {
                 let sum = Arc::new(std::sync::atomic::AtomicU64::new(0));
                 let seen = Arc::clone(&sum);
@@ -144,7 +145,7 @@ fn a_stop_ends_the_waiting_and_a_taken_port_is_an_error() {
     while call(&hosts[0], Hello::new(&member(&hosts, 0), 1))
         .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     {}
-    let error = connect(&member(&hosts, 0), &stop).err().unwrap().to_string();
+    let error = connect(&member(&hosts, 0), &stop, &Arc::default()).err().unwrap().to_string();
     assert!(error.starts_with("could not listen for other processes on `127.0.0.1:"), "{error}");
     stop.store(true, Ordering::Relaxed);
     assert!(matches!(first.join().unwrap(), Err(ConnectError::Stopped)));
