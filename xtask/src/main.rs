@@ -3,6 +3,7 @@
 //! - `cargo xtask test` does all set-up and runs everything, see [`mod@test`];
 //! - `cargo xtask chaos` kills the program on real servers, see [`chaos`];
 //! - `cargo xtask compare` measures the program beside other engines, see [`compare`];
+//! - `cargo xtask pictures` draws what the dashboards show, see [`pictures`];
 //! - `cargo xtask tidy` checks the house rules, see [`tidy`];
 //! - `cargo xtask services` fetches the real servers, see [`services`].
 
@@ -14,6 +15,7 @@
 
 mod chaos;
 mod compare;
+mod pictures;
 mod services;
 mod shell;
 mod test;
@@ -46,6 +48,8 @@ enum Task {
     /// Runs a program and writes down what it and all its descendants cost.
     #[command(hide = true)]
     Meter(compare::meter::MeterArguments),
+    /// Executes the queries of all dashboards on real stores, and draws the answers into docs/pictures.
+    Pictures,
     /// Checks the house rules.
     Tidy,
     /// Fetches, lists and locates the real servers for the service tests.
@@ -71,6 +75,7 @@ fn run(task: Task, project: &Path) -> Result<bool> {
         Task::Chaos(arguments) => chaos::run(&arguments, project),
         Task::Compare(arguments) => compare::run(&arguments, project),
         Task::Meter(arguments) => compare::meter::run(&arguments),
+        Task::Pictures => pictures::run(project),
         Task::Tidy => tidy::run(project).map(|()| true),
         Task::Services(command) => services::run(command, project).map(|()| true),
     }

@@ -5,6 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
+use crate::album::{self, Shown};
 use crate::elastic;
 use crate::world::{World, deploy, now, shipped};
 
@@ -140,9 +141,7 @@ impl View<'_> {
 
     /// Sends a query to Prometheus; its numbers.
     fn of_prometheus(&self, target: &Value) -> Result<Vec<f64>, String> {
-        let expression = target["expr"].as_str().unwrap();
-        let expression = expression.replace("$__rate_interval", "8s").replace("$instance", ".*");
-        let series = self.world.prometheus.range(&expression)?;
+        let series = self.world.prometheus.range(&prometheus_expression(target))?;
         // A legend that names a label which no series has would show an empty name.
         let legend = target["legendFormat"].as_str().unwrap_or_default();
         for label in legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next()) {
@@ -151,6 +150,46 @@ impl View<'_> {
             }
         }
         Ok(series.into_iter().flat_map(|(_, values)| values).collect())
+    }
+
+    /// What a panel shows, for its picture.
+    fn shown(&self, panel: &Value) -> Value {
+        let mut shown = Shown::default();
+        let targets = panel["targets"].as_array().unwrap();
+        for target in targets {
+            match target["datasource"]["type"].as_str().unwrap() {
+                "influxdb" => {
+                    let reference = target["refId"].as_str().filter(|_| targets.len() > 1);
+                    let rows = self.rows_of_flux(target["query"].as_str().unwrap()).unwrap();
+                    shown.flux(reference, &rows);
+                }
+                "elasticsearch" => {
+                    let index = &self.indexes[target["datasource"]["uid"].as_str().unwrap()];
+                    let body = self.elastic_body(target);
+                    shown.elastic(&elastic::search(&self.world.elastic, index, &body).unwrap());
+                }
+                _ => {
+                    let expression = prometheus_expression(target);
+                    let legend = target["legendFormat"].as_str().unwrap_or_default();
+                    for (labels, values) in self.world.prometheus.range(&expression).unwrap() {
+                        let labels = labels.as_object().unwrap().iter();
+                        let name = labels.fold(legend.to_owned(), |name, (label, value)| {
+                            let value = value.as_str().unwrap_or_default();
+                            name.replace(&format!("{{{{{label}}}}}"), value)
+                        });
+                        let count = values.len() as u64;
+                        for (second, value) in (0u64..).zip(values) {
+                            let millis = self.to - (count - second) * 1_000;
+                            shown.number(&name, millis as f64, value);
+                        }
+                    }
+                }
+            }
+        }
+        let text = |value: &'static str| panel.pointer(value).and_then(Value::as_str);
+        let text = |value| text(value).unwrap_or_default();
+        let format = (text("/fieldConfig/defaults/unit"), text("/options/reduceOptions/calcs/0"));
+        shown.panel(text("/title"), text("/type"), format, &panel["gridPos"])
     }
 
     fn target(&self, panel: &Value, target: &Value) -> Result<(), String> {
@@ -175,6 +214,12 @@ impl View<'_> {
             other => Err(format!("an unknown data source `{other}`")),
         }
     }
+}
+
+/// The expression of a target with Grafana's variables put in.
+fn prometheus_expression(target: &Value) -> String {
+    let expression = target["expr"].as_str().unwrap();
+    expression.replace("$__rate_interval", "8s").replace("$instance", ".*")
 }
 
 /// Whether a Flux answer has what a panel of its type and unit shows.
@@ -234,6 +279,12 @@ pub fn check(world: &World, faults: &mut Vec<String>) {
     // As they stand at first, and with values chosen.
     let views = [view(".*", "*"), view(r"(web-2|db-1)", "(\"pay\" OR \"web\")")];
     for (name, board) in dashboards() {
+        if let Some(folder) = album::folder() {
+            let panels = board["panels"].as_array().unwrap().iter();
+            let panels = panels.map(|panel| views[0].shown(panel)).collect();
+            let name = format!("grafana-{name}");
+            album::write(&folder, &name, board["title"].as_str().unwrap(), panels);
+        }
         for view in &views {
             for panel in board["panels"].as_array().unwrap() {
                 for target in panel["targets"].as_array().unwrap() {

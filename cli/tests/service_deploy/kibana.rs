@@ -1,9 +1,11 @@
 //! Kibana's objects: references resolve, fields exist, and each search and visualisation finds something.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
+use crate::album::{self, Shown};
 use crate::elastic;
 use crate::world::{World, now, shipped};
 
@@ -33,6 +35,8 @@ struct Look<'a> {
     to: u64,
     /// Fields in use, by index pattern.
     fields: BTreeMap<String, BTreeSet<String>>,
+    /// What was found for each search and visualisation.
+    shown: BTreeMap<Key, Shown>,
 }
 
 /// Executes everything.
@@ -44,6 +48,7 @@ pub fn check(world: &World, faults: &mut Vec<String>) {
         from: world.start,
         to: now() + 1_000,
         fields: BTreeMap::new(),
+        shown: BTreeMap::new(),
     };
     for ((kind, id), object) in &objects {
         let outcome = match kind.as_str() {
@@ -55,6 +60,11 @@ pub fn check(world: &World, faults: &mut Vec<String>) {
         };
         if let Err(fault) = outcome {
             faults.push(format!("kibana: {kind} {id}: {fault}"));
+        }
+    }
+    if let Some(folder) = album::folder() {
+        for ((_, id), board) in objects.iter().filter(|((kind, _), _)| kind == "dashboard") {
+            look.picture(&folder, id, board);
         }
     }
     for (index, fields) in &look.fields {
@@ -81,6 +91,11 @@ impl Look<'_> {
     fn index(&self, object: &Value, name: &str) -> Result<String, String> {
         let view = self.referred(object, name)?;
         Ok(view["attributes"]["title"].as_str().ok_or("it is no data view")?.to_owned())
+    }
+
+    /// Keeps an answer for the picture.
+    fn show(&mut self, object: &Value, answer: &Value) {
+        self.shown.entry(key(object)).or_default().elastic(answer);
     }
 
     fn uses(&mut self, index: &str, field: &str) {
@@ -125,7 +140,9 @@ impl Look<'_> {
         for column in object["attributes"]["columns"].as_array().unwrap() {
             self.uses(&index, column.as_str().unwrap());
         }
-        self.found(&index, &query, &Value::Null).map(drop)
+        let answer = self.found(&index, &query, &Value::Null)?;
+        self.show(object, &answer);
+        Ok(())
     }
 
     fn visualization(&mut self, object: &Value) -> Result<(), String> {
@@ -173,6 +190,7 @@ impl Look<'_> {
         {
             return Err(format!("the metric {id} has no number"));
         }
+        self.show(object, &answer);
         let has_aggs = aggs.as_object().is_some_and(|aggs| !aggs.is_empty());
         let sum: f64 = elastic::numbers(&answer["aggregations"]).iter().sum();
         if has_aggs && sum <= 0.0 { Err(format!("no bucket: {aggs}")) } else { Ok(()) }
@@ -190,6 +208,7 @@ impl Look<'_> {
             let time = elastic::date_histogram("30s", 0, self.from, self.to);
             let aggs = elastic::nested(vec![("a".into(), terms), ("b".into(), time)], &Value::Null);
             let answer = self.found(&index, &query, &aggs)?;
+            self.show(object, &answer);
             let names = elastic::keys(&answer["aggregations"]["a"]);
             if !["pay", "billing"].iter().all(|name| names.iter().any(|found| found == name)) {
                 return Err(format!("services with errors are {names:?}"));
@@ -208,6 +227,30 @@ impl Look<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Writes down what a dashboard shows. Kibana's grid is twice as fine as Grafana's.
+    fn picture(&self, folder: &Path, id: &str, board: &Value) {
+        let mut panels = Vec::new();
+        for panel in inside(&board["attributes"]["panelsJSON"]).as_array().unwrap() {
+            let name = format!(
+                "{}:{}",
+                panel["panelIndex"].as_str().unwrap(),
+                panel["panelRefName"].as_str().unwrap()
+            );
+            let object = self.referred(board, &name).unwrap().clone();
+            let half = |side: &str| panel["gridData"][side].as_u64().unwrap().div_ceil(2);
+            let place = json!({"x": half("x"), "y": half("y"), "w": half("w"), "h": half("h")});
+            let kind = match object["type"].as_str() {
+                Some("search") => "logs".to_owned(),
+                _ => inside(&object["attributes"]["visState"])["type"].as_str().unwrap().to_owned(),
+            };
+            let shown = self.shown.get(&key(&object)).cloned().unwrap_or_default();
+            let title = object["attributes"]["title"].as_str().unwrap();
+            panels.push(shown.panel(title, &kind, ("", ""), &place));
+        }
+        let title = board["attributes"]["title"].as_str().unwrap();
+        album::write(folder, &id.replace("tidewatch-dash-", "kibana-"), title, panels);
     }
 
     fn dashboard(&mut self, object: &Value) -> Result<(), String> {

@@ -17,6 +17,7 @@
     reason = "a test fails by panicking, and says how far it got"
 )]
 
+mod album;
 mod elastic;
 mod grafana;
 mod history;
