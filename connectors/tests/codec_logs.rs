@@ -280,7 +280,7 @@ fn formats_are_told_apart() {
         (r#"{"a":1}"#, "MissingField"),
         ("{", "Unparseable"),
         ("{\"fields", "Unparseable"),
-        (r#"[{"values":[65.15],"plugin":"cpu"}]"#, "Unparseable"),
+        (r#"[{"values":[65.15],"plugin":"cpu"}]"#, "MissingField"),
         ("85%", "cpu"),
         ("2026-11-22 19:19:56 ERROR x", "line 2026-11-22 19:19:56 ERROR x"),
         ("85 percent", "line 85 percent"),

@@ -3,10 +3,17 @@
 //! | [`Format`] | a record is | documented in |
 //! | --- | --- | --- |
 //! | `telegraf_json` | Telegraf's JSON, one metric or a batch | [`telegraf`] |
+//! | `influx_line` | InfluxDB's line protocol | [`influx_line`] |
+//! | `collectd_json` | collectd's JSON | [`collectd_json`] |
+//! | `otlp` | OpenTelemetry's metrics or logs, protobuf or JSON | [`otlp`] |
+//! | `prometheus_remote_write` | Prometheus' remote write | [`prometheus`] |
 //! | `value` | one number or percentage, keyed by host | [`value`] |
 //! | `json_log` | a log line as a JSON object | [`json_log`] |
+//! | `ecs_json` | the same, with the names of the Elastic Common Schema | [`json_log`] |
+//! | `syslog` | syslog, RFC 3164 and 5424 | [`syslog`] |
+//! | `logfmt` | a log line as `key=value` pairs | [`logfmt`] |
 //! | `text_log` | a log line as plain text | [`text_log`] |
-//! | `auto` | any of these, decided record by record | [`auto`] |
+//! | `auto` | any of those that can be told apart, decided record by record | [`auto`] |
 //!
 //! A record is decoded whole or not at all. What cannot be decoded is rejected with a reason for
 //! machines and a detail for people, which names the byte where reading stopped.
@@ -31,11 +38,19 @@
 //! instant before 1970 or after the year 9999 is refused.
 
 pub mod auto;
+pub mod collectd_json;
 mod fields;
+pub mod influx_line;
 mod json;
 pub mod json_log;
 pub mod level;
 mod line;
+pub mod logfmt;
+pub mod otlp;
+mod point;
+pub mod prometheus;
+mod protobuf;
+pub mod syslog;
 pub mod telegraf;
 pub mod text_log;
 pub mod time;
@@ -48,7 +63,11 @@ use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
+use influx_line::{InfluxLine, Precision};
+use json_log::JsonLog;
 use telegraf::TelegrafJson;
+use text_log::TextPatterns;
+use time::UtcOffset;
 
 /// The longest value that is decoded: 1 MiB.
 pub const VALUE_MAX: usize = 1 << 20;
@@ -72,10 +91,24 @@ pub enum Format {
     Auto,
     /// Telegraf's JSON, one metric or a batch.
     TelegrafJson,
+    /// InfluxDB's line protocol.
+    InfluxLine,
+    /// collectd's JSON.
+    CollectdJson,
+    /// OpenTelemetry's metrics or logs, protobuf or JSON.
+    Otlp,
+    /// Prometheus' remote write.
+    PrometheusRemoteWrite,
     /// One number or percentage, keyed by host.
     Value,
     /// A log line as a JSON object.
     JsonLog,
+    /// A log line as a JSON object with the names of the Elastic Common Schema.
+    EcsJson,
+    /// Syslog, RFC 3164 or 5424.
+    Syslog,
+    /// A log line as `key=value` pairs.
+    Logfmt,
     /// A log line as plain text.
     TextLog,
 }
@@ -99,6 +132,15 @@ pub struct SourceFormat {
     pub field: Box<str>,
     /// The label that the record's key becomes in [`Format::Value`].
     pub key_label: Box<str>,
+    /// The unit of times in [`Format::InfluxLine`].
+    pub precision: Precision,
+    /// How far times without a zone are from UTC, in [`Format::Syslog`], [`Format::Logfmt`] and
+    /// [`Format::TextLog`].
+    pub utc_offset: UtcOffset,
+    /// Where time and level stand in [`Format::TextLog`].
+    pub patterns: TextPatterns,
+    /// Further attributes of a resource that become labels in [`Format::Otlp`].
+    pub resource_labels: Vec<Box<str>>,
 }
 
 impl SourceFormat {
@@ -111,6 +153,10 @@ impl SourceFormat {
             measurement: topic.strip_suffix("-usage").unwrap_or(topic).into(),
             field: "value".into(),
             key_label: "host".into(),
+            precision: Precision::default(),
+            utc_offset: UtcOffset::default(),
+            patterns: TextPatterns::default(),
+            resource_labels: Vec::new(),
         }
     }
 }
@@ -118,21 +164,32 @@ impl SourceFormat {
 /// The codec of a source. It remembers numbers of series and field names, so it must be given the same series
 /// table each time to be quick; given another, it is still right.
 pub fn for_source(source: &SourceFormat) -> Box<dyn Codec> {
-    with_telegraf(source, TelegrafJson::predicting())
+    codec(source, true)
 }
 
-/// The same codec without shape prediction: every record is parsed. Slower, and what [`for_source`] must agree
-/// with on every input; for tests and measurements.
+/// The same codec without shape prediction and without memory of the heads of lines: every record is parsed.
+/// Slower, and what [`for_source`] must agree with on every input; for tests and measurements.
 pub fn reference_for_source(source: &SourceFormat) -> Box<dyn Codec> {
-    with_telegraf(source, TelegrafJson::default())
+    codec(source, false)
 }
 
-fn with_telegraf(source: &SourceFormat, telegraf: TelegrafJson) -> Box<dyn Codec> {
+fn codec(source: &SourceFormat, remembers: bool) -> Box<dyn Codec> {
+    let telegraf = || match remembers {
+        true => TelegrafJson::predicting(),
+        false => TelegrafJson::default(),
+    };
     match source.format {
-        Format::Auto => Box::new(Each(auto::Auto::new(source, telegraf))),
-        Format::TelegrafJson => Box::new(Each(telegraf)),
+        Format::Auto => Box::new(Each(auto::Auto::new(source, telegraf()))),
+        Format::TelegrafJson => Box::new(Each(telegraf())),
+        Format::InfluxLine => Box::new(Each(InfluxLine::new(source, remembers))),
+        Format::CollectdJson => Box::new(Each(collectd_json::CollectdJson::default())),
+        Format::Otlp => Box::new(Each(otlp::Otlp::new(source))),
+        Format::PrometheusRemoteWrite => Box::new(Each(prometheus::RemoteWrite::default())),
         Format::Value => Box::new(Each(value::Value::new(source))),
-        Format::JsonLog => Box::new(Each(json_log::JsonLog::default())),
+        Format::JsonLog => Box::new(Each(JsonLog::default())),
+        Format::EcsJson => Box::new(Each(JsonLog::ecs(source))),
+        Format::Syslog => Box::new(Each(syslog::Syslog::new(source))),
+        Format::Logfmt => Box::new(Each(logfmt::Logfmt::new(source))),
         Format::TextLog => Box::new(Each(text_log::TextLog::new(source))),
     }
 }
