@@ -35,13 +35,14 @@ stamp() {
   cat "$@" | cksum | tr ' ' '-'
 }
 
-# java_peer PEER PROPERTY=KEY...: jars and classes of a Java peer into $PEERS_CACHE/PEER. The PROPERTY of its pom.xml
-# is set to the version KEY of its peer.toml.
+# java_peer PEER PROPERTY=KEY...: jars and classes of a Java peer into $PEERS_CACHE/PEER, with what it needs of java/. The
+# PROPERTY of its pom.xml is set to the version KEY of its peer.toml.
 java_peer() {
-  local peer=$1 pair value arguments=() sources now work=$PEERS_CACHE/$1
+  local peer=$1 pair value arguments=() sources shared now work=$PEERS_CACHE/$1
   shift
-  mapfile -t sources < <(find "$peers/java" "$peers/$peer/src" -name '*.java' | sort)
-  now=$(stamp "$peers/$peer/pom.xml" "$peers/$peer/peer.toml" "${sources[@]}")
+  mapfile -t sources < <(find "$peers/$peer/src" -name '*.java' | sort)
+  mapfile -t shared < <(find "$peers/java" -name '*.java' | sort)
+  now=$(stamp "$peers/$peer/pom.xml" "$peers/$peer/peer.toml" "${shared[@]}" "${sources[@]}")
   if [ "$(cat "$work/stamp" 2>/dev/null)" = "$now" ]; then return; fi
   for pair in "$@"; do
     value=$(pinned "$peer" "${pair#*=}")
@@ -52,7 +53,7 @@ java_peer() {
   cp "$peers/$peer/pom.xml" "$work/"
   (cd "$work" && mvn -B -ntp -q "${arguments[@]}" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=libs -DincludeScope=runtime)
-  javac -nowarn --release 17 -cp "$work/libs/*" -d "$work/classes" "${sources[@]}"
+  javac -nowarn --release 17 -cp "$work/libs/*" -sourcepath "$peers/java" -implicit:class -d "$work/classes" "${sources[@]}"
   echo "$now" >"$work/stamp"
 }
 

@@ -54,6 +54,15 @@ pub const ELASTICSEARCH: Artifact =
 pub const AIOSMTPD: Artifact = Artifact { name: "aiosmtpd", version: "1.4.6", recipe: 1 };
 /// The browser driver: `node_modules`, and `chromium`, which names the browser.
 pub const BROWSER: Artifact = Artifact { name: "playwright-core", version: "1.65.1", recipe: 1 };
+/// Telegraf with the plugins that the shipped configuration and the tests use: one binary, `telegraf`.
+pub const TELEGRAF: Artifact = Artifact { name: "telegraf", version: "1.37.2", recipe: 1 };
+/// Producers of the distribution: `rsyslogd` and `collectd`, files that name the programs.
+pub const AGENTS: Artifact = Artifact { name: "agents", version: "system", recipe: 1 };
+/// Prometheus of the distribution: `prometheus` and `promtool`, files that name the programs.
+pub const PROMETHEUS: Artifact = Artifact { name: "prometheus", version: "system", recipe: 1 };
+/// Grafana's types and the TypeScript compiler: `node_modules`.
+pub const GRAFANA_SCHEMA: Artifact =
+    Artifact { name: "grafana-schema", version: "13.2.3", recipe: 1 };
 /// The licence and source checker: `bin/cargo-deny`.
 pub const CARGO_DENY: Artifact = Artifact { name: "cargo-deny", version: "0.20.2", recipe: 1 };
 

@@ -31,6 +31,14 @@ pub enum Service {
     Elasticsearch,
     /// The mail server.
     Smtp,
+    /// Telegraf.
+    Telegraf,
+    /// rsyslog and collectd.
+    Agents,
+    /// Prometheus and its tool.
+    Prometheus,
+    /// The types of Grafana's dashboards.
+    GrafanaSchema,
 }
 
 impl Service {
@@ -42,6 +50,10 @@ impl Service {
             Self::InfluxDb => cache::INFLUXDB,
             Self::Elasticsearch => cache::ELASTICSEARCH,
             Self::Smtp => cache::AIOSMTPD,
+            Self::Telegraf => cache::TELEGRAF,
+            Self::Agents => cache::AGENTS,
+            Self::Prometheus => cache::PROMETHEUS,
+            Self::GrafanaSchema => cache::GRAFANA_SCHEMA,
         }
     }
 

@@ -45,6 +45,21 @@ impl Membership {
         Membership { workers, hosts: Vec::new(), process: 0 }
     }
 
+    /// How many processes before this one are on the same machine, by the name of the machine in their
+    /// addresses: what this one adds to a port that each of them needs for itself.
+    ///
+    /// ```
+    /// use tidewatch::cluster::Membership;
+    /// let hosts = ["a:2101", "b:2101", "a:2102", "a:2103"].map(str::to_owned).to_vec();
+    /// let of = |process| Membership { workers: 1.try_into().unwrap(), hosts: hosts.clone(), process };
+    /// assert_eq!([0, 1, 2, 3].map(|process| of(process).place_on_machine()), [0, 0, 1, 2]);
+    /// ```
+    pub fn place_on_machine(&self) -> usize {
+        let machine = |host: &String| host.rsplit_once(':').map(|(name, _)| name.to_owned());
+        let own = self.hosts.get(self.process).and_then(machine);
+        self.hosts.iter().take(self.process).filter(|host| machine(host) == own).count()
+    }
+
     /// Timely's configuration for it.
     ///
     /// ```

@@ -17,11 +17,18 @@
 //! on from its state at the cut; where a run after the cut has told an opening already, which [`Attempts`]
 //! knows, it is told again rather than held (the outbox drops what has a receipt), so that its end follows.
 //!
+//! # After a change of the rules
+//! Openings of after the cut are not in the checkpoint: only the outbox knows of them. Where the rule is as it
+//! was, it opens them again. Where it has changed or is gone, it may not, so that nothing would ever end them:
+//! once the rule could no longer open the same incident again ([`reopens_within`]), the notifier ends it with
+//! the reason `rule_changed`.
+//!
 //! # State
-//! One transition for each held opening, as many as there are open incidents in the backlog; and the
-//! receivers of each incident that was told as open.
+//! One transition for each held opening, as many as there are open incidents in the backlog; the
+//! receivers of each incident that was told as open; and the openings of after the cut until they are decided again.
 
 mod attempts;
+mod orphans;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -33,10 +40,13 @@ use std::time::Duration;
 
 use tidewatch_dataflow::alert::{IncidentId, Notification, Transition, TransitionKind};
 use tidewatch_dataflow::time::EventTime;
+use tidewatch_operators::feed::Detector;
 
 use crate::config::Inventory;
+use orphans::Orphans;
 
 pub use attempts::{Attempts, NoAttempts};
+pub use orphans::reopens_within;
 pub use state::NotifierState;
 
 /// What the notifier decides about a transition.
@@ -64,6 +74,7 @@ pub struct Notifier {
     stale_after: Duration,
     attempts: Arc<dyn Attempts>,
     held: BTreeMap<IncidentId, Transition>,
+    orphans: Orphans,
     /// Incidents told as open, with the receivers of the opening; those without any are not in here.
     told: BTreeMap<IncidentId, Arc<[String]>>,
     summarised: u64,
@@ -75,6 +86,7 @@ impl fmt::Debug for Notifier {
         f.debug_struct("Notifier")
             .field("held", &self.held.len())
             .field("told", &self.told.len())
+            .field("orphans", &self.orphans)
             .field("summarised", &self.summarised)
             .finish_non_exhaustive()
     }
@@ -94,6 +106,7 @@ impl Notifier {
             stale_after,
             attempts: Arc::new(NoAttempts),
             held: BTreeMap::new(),
+            orphans: Orphans::default(),
             told: BTreeMap::new(),
             summarised: 0,
             version: 0,
@@ -102,8 +115,20 @@ impl Notifier {
 
     /// Lets it ask `attempts` what was told before. The default is [`NoAttempts`].
     #[must_use]
-    pub fn with_attempts(self, attempts: Arc<dyn Attempts>) -> Self {
+    pub fn with_attempts(mut self, attempts: Arc<dyn Attempts>) -> Self {
+        self.orphans.add(attempts.openings());
         Notifier { attempts, ..self }
+    }
+
+    /// Lets it know what each rule looks for, by its name: how long an incident that was opened before may wait to
+    /// be opened again. Those of other rules are not waited for.
+    #[must_use]
+    pub fn with_detectors<'a>(
+        mut self,
+        detectors: impl IntoIterator<Item = (&'a str, &'a Detector)>,
+    ) -> Self {
+        self.orphans.watch(detectors);
+        self
     }
 
     /// Goes on from `state`, the checkpoint's. To be told at once: openings that were held at the cut and
@@ -113,6 +138,11 @@ impl Notifier {
     pub fn restore(&mut self, state: NotifierState) -> Vec<Decision> {
         self.version += 1;
         self.told = state.told();
+        self.orphans.add(state.orphaned.iter().cloned());
+        // What was open at the cut has a rule that watches it, or is ended with its rule.
+        let held = state.held.iter().map(|transition| transition.incident);
+        let open = self.told.keys().copied().chain(held);
+        open.for_each(|incident| self.orphans.remove(incident));
         self.summarised = state.summarised;
         let mut decisions = Vec::new();
         for transition in state.held {
@@ -133,7 +163,8 @@ impl Notifier {
     /// the channels are kept are taken together with it, with nothing decided or released in between. An
     /// opening kept in a queue but not in here could be held by the next run, and its end summarised.
     pub fn snapshot(&self) -> NotifierState {
-        NotifierState::new(self.held.values().cloned().collect(), &self.told, self.summarised)
+        let (held, orphaned) = (self.held.values().cloned().collect(), self.orphans.openings());
+        NotifierState::new(held, orphaned, &self.told, self.summarised)
     }
 
     /// A number that changes whenever [`Notifier::snapshot`] would.
@@ -162,6 +193,16 @@ impl Notifier {
         held.into_iter().map(|transition| self.tell_opening(transition)).collect()
     }
 
+    /// Ends of incidents that earlier runs have told as open and that nothing will open again or end, now that
+    /// event time is applied up to `applied`. To be asked before each [`Notifier::decide`], with the time of its
+    /// transition, so that what is told stays in the order of event time. They are no part of the transition log;
+    /// an incident that a run has ended before it died has another end there.
+    pub fn abandon(&mut self, applied: EventTime) -> Vec<(Transition, Decision)> {
+        let ends = self.orphans.take_until(applied);
+        self.version += ends.len() as u64;
+        ends.into_iter().map(|end| (end.clone(), self.end(end))).collect()
+    }
+
     /// How many incidents were summarised so far.
     pub fn summarised(&self) -> u64 {
         self.summarised
@@ -173,6 +214,7 @@ impl Notifier {
     }
 
     fn open(&mut self, transition: Transition, now: EventTime) -> Decision {
+        self.orphans.remove(transition.incident);
         let is_old = now.since(transition.decided_at) > self.stale_after;
         let is_told = || {
             self.told.contains_key(&transition.incident)

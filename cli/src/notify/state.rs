@@ -5,15 +5,19 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflow::alert::{IncidentId, Transition};
+use tidewatch_dataflow::time::EventTime;
 
 /// What a notifier must remember.
 ///
 /// About 11 bytes for each incident that was told as open and has not ended, and one transition, of about
-/// 150, for each opening that is held back.
+/// 150, for each opening that is held back or that may be abandoned.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifierState {
     /// Openings held back.
     pub(super) held: Vec<Transition>,
+    /// Openings told by runs that were gone on from before them, and not decided again yet, with the time from
+    /// which on they may be.
+    pub(super) orphaned: Vec<(EventTime, Transition)>,
     /// Incidents told as open, each with an index into `lists`.
     told: Vec<(IncidentId, u32)>,
     /// Lists of receivers, each once.
@@ -25,6 +29,7 @@ pub struct NotifierState {
 impl NotifierState {
     pub(super) fn new<'a>(
         held: Vec<Transition>,
+        orphaned: Vec<(EventTime, Transition)>,
         told: impl IntoIterator<Item = (&'a IncidentId, &'a Arc<[String]>)>,
         summarised: u64,
     ) -> Self {
@@ -38,7 +43,7 @@ impl NotifierState {
             });
             (*incident, *index)
         });
-        NotifierState { told: told.collect(), held, lists, summarised }
+        NotifierState { told: told.collect(), held, orphaned, lists, summarised }
     }
 
     /// Incidents told as open, with their receivers.

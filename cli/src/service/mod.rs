@@ -112,7 +112,7 @@ impl Service {
             let mut listen = config.listen;
             if listen.port() != 0 {
                 // Each process of one machine has a port of its own, counting up.
-                let index = u16::try_from(membership.process).unwrap_or(0);
+                let index = u16::try_from(membership.place_on_machine()).unwrap_or(0);
                 listen.set_port(listen.port().saturating_add(index));
             }
             Some(http::serve(listen, health, &live, runtime)?)

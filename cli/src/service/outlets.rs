@@ -140,7 +140,9 @@ impl Outlets {
             _ => None,
         };
         let rules = config.rules.iter().map(|r| (r.spec.name.clone(), r.receivers.clone()));
-        let mut notifier = Notifier::new(rules, config.inventory.clone(), config.time.stale_after);
+        let detectors = config.rules.iter().map(|r| (&*r.spec.name, &r.spec.detector));
+        let mut notifier = Notifier::new(rules, config.inventory.clone(), config.time.stale_after)
+            .with_detectors(detectors);
         if let Some(outbox) = &outbox {
             notifier = notifier.with_attempts(Arc::clone(outbox) as Arc<dyn Attempts>);
         }
@@ -177,8 +179,9 @@ impl Outlets {
         let Some(open) = self.open.get() else { return };
         let applied = EventTime::from_millis(self.counters.applied.load(Ordering::Relaxed));
         let mut notifier = open.notifier.lock().unwrap_or_else(PoisonError::into_inner);
-        let decisions = notifier.release(applied, self.clock.now());
         // Under the lock, so that an end cannot overtake its opening.
+        open.abandon(&mut notifier, applied);
+        let decisions = notifier.release(applied, self.clock.now());
         decisions.into_iter().for_each(|decision| open.tell(decision));
     }
 
@@ -210,6 +213,14 @@ impl Open {
         let Decision::Tell { notification, receivers } = decision else { return };
         for handle in receivers.iter().filter_map(|name| self.channels.get(name)).flatten() {
             handle.offer(vec![notification.clone()]);
+        }
+    }
+
+    /// Ends what nothing will open again, in the stores of transitions too: the dataflow does not know of it.
+    fn abandon(&self, notifier: &mut Notifier, applied: EventTime) {
+        for (end, decision) in notifier.abandon(applied) {
+            offer_all(&self.stores.transitions, vec![end]);
+            self.tell(decision);
         }
     }
 
@@ -282,6 +293,7 @@ impl Outputs for Outlets {
                     .unwrap_or_else(PoisonError::into_inner)
                     .send(transition.clone());
             }
+            open.abandon(&mut notifier, transition.decided_at);
             let decision = notifier.decide(transition.clone(), now);
             open.tell(decision);
         }

@@ -8,6 +8,7 @@ use tidewatch_connectors::delivery::{
     Closed, Delivery, DeliveryConfig, DeliveryStats, OnFull, SinkHandle,
 };
 use tidewatch_connectors::kafka::dead_letters::DeadLetterWriter;
+use tidewatch_connectors::sinks::influxdb::InfluxAlerts;
 use tidewatch_connectors::sinks::sqlite::{
     SqliteLogs, SqliteMetrics, SqliteStore, SqliteTransitions,
 };
@@ -83,6 +84,9 @@ impl Stores {
         if let Some(influx) = &config.sinks.influxdb {
             let writer = influx.open().context("could not open `[sinks.influxdb]`")?;
             stores.points.push(starter.spawn("influxdb", writer, influx.delivery(), counted));
+            let writer = influx.open().context("could not open `[sinks.influxdb]`")?;
+            let (alerts, queue) = (InfluxAlerts::new(writer), influx.delivery());
+            stores.transitions.push(starter.spawn("influxdb/alerts", alerts, queue, counted));
         }
         if let Some(elastic) = &config.sinks.elasticsearch {
             let writer =
@@ -95,6 +99,9 @@ impl Stores {
             };
             let queue = elastic.delivery();
             stores.logs.push(starter.spawn("elasticsearch", writer, queue, on_rejected));
+            let alerts = elastic.open_alerts().context("could not open `[sinks.elasticsearch]`")?;
+            let queue = elastic.delivery();
+            stores.transitions.push(starter.spawn("elasticsearch/alerts", alerts, queue, counted));
         }
         if let (Some(sqlite), Some(store)) = (&config.sinks.sqlite, store) {
             let metrics = SqliteMetrics::new(store.clone());

@@ -6,7 +6,10 @@ use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
-pub struct TestCodec;
+/// Samples of before `from` are of another measurement, so that nothing selects them.
+pub struct TestCodec {
+    pub from: EventTime,
+}
 
 impl Codec for TestCodec {
     fn decode(&mut self, batch: &RecordBatch<'_>, series: &mut SeriesTable, out: &mut Decoded) {
@@ -25,7 +28,8 @@ impl Codec for TestCodec {
             };
             let time = EventTime::from_millis(time.parse().unwrap());
             let dc = if host.ends_with(['0', '2']) { "east" } else { "west" };
-            let series_id = series.intern("m", &mut [("host", host), ("dc", dc)]).unwrap();
+            let measurement = if time < self.from { "past" } else { "m" };
+            let series_id = series.intern(measurement, &mut [("host", host), ("dc", dc)]).unwrap();
             let field_id = series.intern_field(field).unwrap();
             let first = out.values.len() as u32;
             out.values.push((field_id, value.parse().unwrap()));

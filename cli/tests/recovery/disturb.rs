@@ -8,6 +8,7 @@ use tidewatch_dataflow::record::{PartitionId, Topics};
 use tidewatch_dataflow::testing::MemoryLog;
 use tidewatch_dataflow::time::EventTime;
 
+use super::change::Change;
 use super::plan::{Arrival, FUTURE, Plan, seconds, start};
 use super::store::Fault;
 use super::world::{Begin, Live, Outcome, World};
@@ -37,6 +38,9 @@ pub struct Disturbed<'a> {
     is_alone: bool,
     /// Clocks show when the newest record arrived.
     is_present: bool,
+    /// What happens to the rules between two runs, and whether it has.
+    change: Option<&'a Change>,
+    is_changed: bool,
     old: Vec<Live>,
 }
 
@@ -55,8 +59,19 @@ impl<'a> Disturbed<'a> {
             waits_for_future,
             is_alone: false,
             is_present: false,
+            change: None,
+            is_changed: false,
             old: Vec::new(),
         }
+    }
+
+    /// The rules change once, between two of the runs; people are told of incidents.
+    pub fn changing(self, change: &'a Change) -> Self {
+        Disturbed { change: Some(change), ..self }
+    }
+
+    fn edition(&self) -> Option<u32> {
+        self.change.map(|_| u32::from(self.is_changed))
     }
 
     /// A world whose clocks go with the arrivals. Some of the partitions that are not present at the
@@ -128,6 +143,8 @@ impl<'a> Disturbed<'a> {
             eager: self.rng.u64(0..4),
             now: self.now,
             decisions,
+            edition: self.edition(),
+            from: EventTime::MIN,
         };
         self.begin_with(&begin)
     }
@@ -137,7 +154,14 @@ impl<'a> Disturbed<'a> {
     }
 
     fn begin_with(&self, begin: &Begin) -> Live {
-        let live = self.world.begin(|clock| self.plan.spec(clock, self.topics()), begin);
+        if self.is_changed {
+            self.world.keep_copy();
+        }
+        let spec = |clock| {
+            let spec = self.plan.spec(clock, self.topics());
+            self.change.map_or(spec.clone(), |change| change.apply(spec, self.is_changed))
+        };
+        let live = self.world.begin(spec, begin);
         // It has claimed its run, so that the next one claims a later.
         live.wait(seconds(10), |live| live.gate.operations() >= 3);
         live
@@ -231,6 +255,7 @@ impl<'a> Disturbed<'a> {
         self.append(first.min(known));
         let mut live = self.begin();
         let mut left = crashes;
+        let change_at = self.change.map_or(all, |_| all * self.rng.usize(10..90) / 100);
         while self.appended < all {
             let from = self.appended;
             let upto = all.min(from + chunk);
@@ -246,8 +271,8 @@ impl<'a> Disturbed<'a> {
             if has_poison && !self.is_decided() {
                 live.gate.kill();
                 self.old.push(live);
-                let decisions = self.plan.decisions();
-                live = self.begin_with(&Begin { decisions, ..Begin::plain(self.now) });
+                let (decisions, edition) = (self.plan.decisions(), self.edition());
+                live = self.begin_with(&Begin { decisions, edition, ..Begin::plain(self.now) });
                 live.wait(seconds(10), |_| self.is_decided());
             }
             self.append(chunk);
@@ -256,7 +281,9 @@ impl<'a> Disturbed<'a> {
             }
             self.pause(Some(&live));
             let is_time = left > 0 && self.rng.usize(..(all - upto) / chunk + 1) < left;
-            if is_time || live.gate.is_dead() || live.has_ended() {
+            let changes = self.change.is_some() && !self.is_changed && upto >= change_at;
+            self.is_changed |= changes;
+            if is_time || changes || live.gate.is_dead() || live.has_ended() {
                 left = left.saturating_sub(1);
                 live = self.hand_over(live)?;
             }
@@ -270,6 +297,7 @@ impl<'a> Disturbed<'a> {
             workers: self.rng.usize(1..=3),
             seed: self.rng.u64(..),
             decisions: self.plan.decisions(),
+            edition: self.edition(),
             ..Begin::plain(self.now)
         };
         let last = self.begin_with(&begin);

@@ -7,9 +7,12 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod change;
+mod changed;
 mod codec;
 mod compare;
 mod disturb;
+mod people;
 mod plan;
 mod recreated;
 mod sink;
@@ -69,6 +72,16 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(12))]
+
+    #[test]
+    fn rules_that_change_leave_the_others_alone(seed in any::<u64>()) {
+        let seed = seed_of(seed);
+        verdict(seed, changed::changed(&mut Rng::with_seed(seed)))?;
+    }
+}
+
 /// Seeds that have found something.
 #[test]
 fn known_seeds() {
@@ -77,6 +90,9 @@ fn known_seeds() {
     }
     for seed in [5, 7, 12] {
         verdict(seed, replayed(&mut Rng::with_seed(seed))).unwrap();
+    }
+    for seed in [7_353_930_377_944_617_879, 9_293_835_191_121_371_778] {
+        verdict(seed, changed::changed(&mut Rng::with_seed(seed))).unwrap();
     }
 }
 

@@ -245,7 +245,7 @@ fn pane(length: u64) -> PaneSize {
     PaneSize::new(seconds(length)).unwrap()
 }
 
-fn selector(field: &str, group_by: &str) -> Selector {
+pub fn selector(field: &str, group_by: &str) -> Selector {
     Selector {
         measurement: "m".into(),
         field: field.into(),

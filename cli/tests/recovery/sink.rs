@@ -2,15 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
-use tidewatch::pipeline::{Durable, Outputs};
+use tidewatch::pipeline::{DurabilityError, Durable, Outputs, Resumption};
 use tidewatch_dataflow::alert::{Incident, Transition};
-use tidewatch_dataflow::checkpoint::Cut;
+use tidewatch_dataflow::checkpoint::{Cut, PieceWriter};
 use tidewatch_dataflow::dead_letter::DeadLetter;
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::record::{LogLine, PartitionId};
 use tidewatch_dataflow::series::Labels;
+use tidewatch_dataflow::time::EventTime;
+
+use super::people::{Ear, People, Setting};
 
 /// Fields of a point, floats as bits.
 pub type Fields = BTreeMap<String, u64>;
@@ -30,6 +33,10 @@ pub struct Delivered {
     pub transitions: BTreeMap<String, BTreeSet<Transition>>,
     pub logs: BTreeMap<Origin, BTreeSet<String>>,
     pub letters: BTreeMap<Origin, BTreeSet<String>>,
+    /// What people were told, and by which run, in that order.
+    pub heard: Vec<(u64, Transition)>,
+    /// For each run in turn, the edition of its rules and the cut from which on they are computed.
+    pub begun: Vec<(u32, EventTime)>,
 }
 
 impl Delivered {
@@ -97,7 +104,7 @@ pub struct Sink {
     far: Arc<Mutex<Delivered>>,
     pending: Mutex<Pending>,
     active: Mutex<BTreeSet<(Incident, Labels)>>,
-    dead: AtomicBool,
+    dead: Arc<AtomicBool>,
     /// Rises from run to run.
     run: u64,
     /// Every so many calls what waits is delivered, 0 for never before it must be.
@@ -105,16 +112,26 @@ pub struct Sink {
     calls: AtomicU64,
     /// What the active incidents did that they may not.
     pub offence: Mutex<Option<String>>,
+    /// What people are told of, if there are any.
+    setting: Option<Setting>,
+    people: OnceLock<People>,
 }
 
 impl Sink {
-    pub fn new(far: &Arc<Mutex<Delivered>>, run: u64, eager: u64) -> Self {
+    pub fn new(
+        far: &Arc<Mutex<Delivered>>,
+        run: u64,
+        eager: u64,
+        setting: Option<Setting>,
+    ) -> Self {
         Sink {
+            setting,
+            people: OnceLock::new(),
             run,
             far: Arc::clone(far),
             pending: Mutex::default(),
             active: Mutex::default(),
-            dead: AtomicBool::new(false),
+            dead: Arc::default(),
             eager,
             calls: AtomicU64::new(0),
             offence: Mutex::default(),
@@ -142,6 +159,15 @@ impl Sink {
         self.active.lock().unwrap().clone()
     }
 
+    /// Everything is applied up to `applied`: waits until people have heard of it; whether they have.
+    pub fn settle(&self, applied: EventTime) -> bool {
+        let Some(people) = self.people.get() else { return true };
+        let ends = people.settle(applied);
+        let is_settled = ends.is_some();
+        self.add(|pending| pending.transitions.extend(ends.unwrap_or_default()));
+        is_settled
+    }
+
     fn add(&self, add: impl FnOnce(&mut Pending)) {
         add(&mut self.pending.lock().unwrap());
         let calls = self.calls.fetch_add(1, Ordering::Relaxed) + 1;
@@ -162,7 +188,8 @@ impl Outputs for Sink {
         self.add(|pending| pending.letters.extend(letters));
     }
     fn transitions(&self, transitions: Vec<Transition>) {
-        self.add(|pending| pending.transitions.extend(transitions));
+        let ends = self.people.get().map(|people| people.hear(&transitions)).unwrap_or_default();
+        self.add(|pending| pending.transitions.extend(ends.into_iter().chain(transitions)));
     }
     fn active(&self, changes: Vec<((Incident, Labels), isize)>) {
         let mut active = self.active.lock().unwrap();
@@ -177,11 +204,33 @@ impl Outputs for Sink {
             }
         }
     }
+    fn resume(&self, resumption: &Resumption) -> Result<(), DurabilityError> {
+        let Some(setting) = &self.setting else { return Ok(()) };
+        let (far, dead) = (Arc::clone(&self.far), Arc::clone(&self.dead));
+        let people = People::open(setting, resumption, Ear { far, run: self.run, dead })?;
+        // Nobody resumes twice.
+        let _ = self.people.set(people);
+        Ok(())
+    }
+    fn put(&self, pieces: &mut PieceWriter<'_>) {
+        if let Some(people) = self.people.get() {
+            people.put(pieces);
+        }
+    }
     fn make_durable(&self, _cut: Cut, done: Durable) {
         self.flush();
         // A dead process tells nobody.
-        if !self.dead.load(Ordering::SeqCst) {
-            done(Vec::new(), Vec::new());
+        if self.dead.load(Ordering::SeqCst) {
+            return;
+        }
+        match self.people.get() {
+            Some(people) => people.make_durable(|pieces| done(pieces, Vec::new())),
+            None => done(Vec::new(), Vec::new()),
+        }
+    }
+    fn committed(&self, cut: Cut) {
+        if let Some(people) = self.people.get() {
+            people.committed(cut.at);
         }
     }
     fn is_full(&self) -> bool {

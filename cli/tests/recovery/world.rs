@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use tidewatch::cluster::Membership;
@@ -12,6 +12,7 @@ use tidewatch::pipeline::{
     StoreDurability, start,
 };
 use tidewatch_dataflow::alert::Incident;
+use tidewatch_dataflow::checkpoint::StateStore as _;
 use tidewatch_dataflow::ingest::{Decision, ResumePoint};
 use tidewatch_dataflow::record::PartitionId;
 use tidewatch_dataflow::series::Labels;
@@ -21,6 +22,7 @@ use tidewatch_dataflow::testing::{MemoryLog, MemoryStore};
 use tidewatch_dataflow::time::{Clock, EventTime};
 
 use super::codec::TestCodec;
+use super::people::Setting;
 use super::sink::{Delivered, Sink};
 use super::store::{Fault, Gate};
 
@@ -31,6 +33,7 @@ struct MemorySources {
     log: MemoryLog,
     seed: u64,
     topics: usize,
+    from: EventTime,
     known: Mutex<BTreeSet<PartitionId>>,
 }
 
@@ -47,7 +50,8 @@ impl Sources for MemorySources {
         Ok(Box::new(self.log.reader_resuming(partitions, self.seed)))
     }
     fn codecs(&self) -> Vec<Box<dyn Codec>> {
-        (0..self.topics).map(|_| Box::new(TestCodec) as Box<dyn Codec>).collect()
+        let codec = || Box::new(TestCodec { from: self.from }) as Box<dyn Codec>;
+        (0..self.topics).map(|_| codec()).collect()
     }
     fn discovered(&self) -> Vec<PartitionId> {
         let mut known = self.known.lock().unwrap();
@@ -65,6 +69,10 @@ pub struct Begin {
     pub eager: u64,
     pub now: EventTime,
     pub decisions: Vec<Decision>,
+    /// Which edition of the rules it has, where people are told of incidents.
+    pub edition: Option<u32>,
+    /// Samples of before are not selected.
+    pub from: EventTime,
 }
 
 impl Begin {
@@ -78,6 +86,8 @@ impl Begin {
             eager: 1,
             now,
             decisions: Vec::new(),
+            edition: None,
+            from: EventTime::MIN,
         }
     }
 }
@@ -88,6 +98,8 @@ pub struct World {
     pub store: MemoryStore,
     pub far: Arc<Mutex<Delivered>>,
     runs: AtomicU64,
+    /// The store as the first run with changed rules found it.
+    pub copy: OnceLock<MemoryStore>,
 }
 
 impl World {
@@ -97,14 +109,35 @@ impl World {
             store: MemoryStore::default(),
             far: Arc::default(),
             runs: AtomicU64::new(0),
+            copy: OnceLock::new(),
         }
+    }
+
+    /// Another world with the same log and with copies of the objects of `store` in these folders.
+    pub fn beside(&self, store: &MemoryStore, folders: &[&str]) -> World {
+        let mut beside = World::new([]);
+        beside.log = self.log.clone();
+        for object in folders.iter().flat_map(|folder| store.list(folder).unwrap()) {
+            let content = store.read(&object.name).unwrap();
+            beside.store.create(&object.name, &content).unwrap();
+        }
+        beside
+    }
+
+    /// Keeps a copy of the store, the first time.
+    pub fn keep_copy(&self) {
+        self.copy.get_or_init(|| self.beside(&self.store, &[""]).store);
     }
 
     pub fn begin(&self, spec: impl FnOnce(Clock) -> PipelineSpec, with: &Begin) -> Live {
         let clock = Clock::manual(with.now);
         let spec = spec(clock.clone());
-        let sink =
-            Arc::new(Sink::new(&self.far, self.runs.fetch_add(1, Ordering::Relaxed), with.eager));
+        let setting = with.edition.map(|edition| {
+            let rules = spec.feeds.iter().flat_map(|feed| &feed.rules).cloned().collect();
+            Setting { edition, rules }
+        });
+        let run = self.runs.fetch_add(1, Ordering::Relaxed);
+        let sink = Arc::new(Sink::new(&self.far, run, with.eager, setting));
         let dying = Arc::clone(&sink);
         let gate = Gate::new(&self.store, with.fault, move || dying.kill());
         let durability = StoreDurability {
@@ -120,6 +153,7 @@ impl World {
             log: self.log.clone(),
             seed: with.seed,
             topics: spec.topics.iter().count(),
+            from: with.from,
             known: Mutex::default(),
         };
         let outputs = Arc::clone(&sink) as Arc<dyn Outputs>;
@@ -233,6 +267,9 @@ impl Live {
             });
         }
         let (sink, counters) = (Arc::clone(&self.sink), Arc::clone(&self.counters));
+        if !sink.settle(self.applied()) {
+            return Err(format!("people were not told in time, {self:?}"));
+        }
         self.stop().map_err(|error| format!("{error:?}"))?;
         sink.flush();
         if let Some(offence) = sink.offence.lock().unwrap().take() {

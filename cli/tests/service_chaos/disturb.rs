@@ -1,18 +1,18 @@
 //! The disturbances: processes that die, stores and channels that fail, in an order drawn from the seed.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use tidewatch_testkit::http::Reply;
 use tidewatch_testkit::wait_for;
 
 use crate::history::{Excuse, History};
+use crate::producer::Producer;
 use crate::program::{Launcher, Metrics, Program, Size, exists, send};
-use crate::proxy::{Fault, Proxy};
+use crate::proxy::Proxy;
 use crate::random::Random;
+use crate::state::State;
+use crate::trouble::Prelude;
 use crate::world::{Channels, Servers};
 
 /// What ends a process.
@@ -85,6 +85,9 @@ pub struct Chaos<'a> {
     pub influx: &'a Proxy,
     pub elastic: &'a Proxy,
     pub channels: &'a Channels,
+    pub producer: &'a Producer,
+    /// Whether Elasticsearch is the store with the small spill, and not InfluxDB.
+    pub elastic_is_small: bool,
     pub launcher: &'a mut Launcher,
     pub program: Program,
     pub history: History,
@@ -94,19 +97,19 @@ pub struct Chaos<'a> {
     /// The members when they were last looked at, since when nothing was done to them.
     pub known: Vec<u32>,
     /// Where the state is.
-    pub state: Option<PathBuf>,
+    pub state: &'a State,
     /// The newest checkpoint when the members were started.
-    pub before: Option<OsString>,
+    pub before: Option<String>,
 }
 
-impl Chaos<'_> {
+impl<'a> Chaos<'a> {
     /// A size drawn from the seed. Without recovery always two processes, which have a supervisor.
     pub fn size(random: &mut Random, recovers: bool) -> Size {
         let processes = if recovers { 1 + random.below(2) } else { 2 };
         Size { workers: 1 + random.below(2), processes }
     }
 
-    /// All disturbances, one after another, with 0.2 to 3 s in between, or the time until a checkpoint
+    /// All disturbances, one after another, with 0.2 to 2.5 s in between, or the time until a checkpoint
     /// and up to 1 s.
     pub fn run(&mut self, kills: usize) {
         std::thread::scope(|scope| self.run_within(kills, scope));
@@ -116,12 +119,17 @@ impl Chaos<'_> {
     where
         Self: 'scope,
     {
-        for (index, kill) in Kill::deck(kills, &mut self.random).into_iter().enumerate() {
+        let preludes = match self.recovers {
+            true => Prelude::deck(kills, &mut self.random),
+            false => vec![None; kills],
+        };
+        let deck = Kill::deck(kills, &mut self.random).into_iter().zip(preludes);
+        for (index, (kill, prelude)) in deck.enumerate() {
             if self.random.chance(40) {
-                wait_for(PROGRESS_WITHIN, || (self.newest() != self.before).then_some(()));
+                wait_for(PROGRESS_WITHIN, || (self.state.newest() != self.before).then_some(()));
                 std::thread::sleep(self.random.millis(0, 1_000));
             } else {
-                std::thread::sleep(self.random.millis(200, 3_000));
+                std::thread::sleep(self.random.millis(200, 2_500));
             }
             if self.random.chance(30) {
                 self.fault();
@@ -129,6 +137,11 @@ impl Chaos<'_> {
             }
             self.keep_running();
             self.look_for_replaced();
+            match prelude {
+                Some(Prelude::HostsOff) => self.switch_off(),
+                Some(Prelude::FullSpill) => self.fill(),
+                None => {}
+            }
             let label = format!("{} of {kills}", index + 1);
             match kill {
                 Kill::Member => self.kill_member(&label),
@@ -139,6 +152,13 @@ impl Chaos<'_> {
                 Kill::StopMember => self.stop(&label, true),
                 Kill::Usurp => self.usurp(&label),
             }
+            if prelude == Some(Prelude::FullSpill) {
+                self.history.note("the store is back", Excuse::Nothing);
+                self.small().1.heal();
+            }
+            if self.random.chance(60) {
+                self.producer.switch_on();
+            }
         }
     }
 
@@ -146,6 +166,9 @@ impl Chaos<'_> {
     pub fn heal(&self) {
         self.influx.heal();
         self.elastic.heal();
+        if let State::Bucket(bucket) = self.state {
+            bucket.proxy.heal();
+        }
     }
 
     /// Starts the program again if it has ended, which it should not.
@@ -167,22 +190,16 @@ impl Chaos<'_> {
         self.known.clear();
     }
 
-    /// The newest checkpoint there is.
-    fn newest(&self) -> Option<OsString> {
-        let folder = std::fs::read_dir(self.state.as_ref()?.join("manifests")).ok()?;
-        folder.flatten().map(|file| file.file_name()).max()
-    }
-
     /// Notes whether the members that just died had taken a checkpoint.
     fn died(&mut self) {
-        let newest = self.newest();
+        let newest = self.state.newest();
         self.history.deaths += 1;
         self.history.deaths_with_checkpoint += usize::from(newest != self.before);
         self.before = newest;
     }
 
     /// A member that is running now or soon.
-    fn member(&mut self) -> Option<u32> {
+    pub fn member(&mut self) -> Option<u32> {
         let began = Instant::now();
         while began.elapsed() < RESTART_WITHIN {
             let members = self.program.members();
@@ -332,73 +349,5 @@ impl Chaos<'_> {
         self.program = self.launcher.start(size);
         let Size { workers, processes } = size;
         self.history.note(format!("start at -w {workers} -n {processes}"), Excuse::Nothing);
-    }
-
-    /// Begins something that passes, and does not wait for it.
-    fn fault(&mut self) {
-        match self.random.below(6) {
-            0 | 1 => self.store_out_of_reach(),
-            2 => self.pause(),
-            3 => self.refusals(),
-            4 => self.lost_answers(),
-            _ => {
-                self.history.note("mail: 3 refusals for now", Excuse::Nothing);
-                self.channels.mail.refuse_next(&["451 4.3.0 try again later"; 3]).unwrap();
-            }
-        }
-    }
-
-    fn store_out_of_reach(&mut self) {
-        let fault = Fault::ALL[self.random.below(3) as usize];
-        let time = self.random.millis(500, 5_000);
-        let (name, proxy) = match self.random.below(2) {
-            0 => ("InfluxDB", self.influx),
-            _ => ("Elasticsearch", self.elastic),
-        };
-        self.history.note(format!("{name}: {fault:?} for {time:?}"), Excuse::Nothing);
-        proxy.disturb(fault, time);
-    }
-
-    /// A member stands still for less time than its supervisor would act on.
-    fn pause(&mut self) {
-        let Some(pid) = self.member() else { return };
-        let time = self.random.millis(100, 1_000);
-        self.history.note(format!("member paused for {time:?}"), Excuse::Nothing);
-        send(pid, Signal::SIGSTOP);
-        std::thread::sleep(time);
-        send(pid, Signal::SIGCONT);
-    }
-
-    fn refusals(&mut self) {
-        let count = 1 + self.random.below(4);
-        let name = if self.random.chance(50) { "Slack" } else { "PagerDuty" };
-        self.history.note(format!("{name}: {count} requests fail"), Excuse::Nothing);
-        for _ in 0..count {
-            let reply = match self.random.below(4) {
-                0 => Reply::hang_up(),
-                1 => Reply::status(429).header("retry-after", "1"),
-                2 => Reply::status(503).after(Duration::from_millis(1_500)),
-                _ => Reply::status(500),
-            };
-            match name {
-                "Slack" => self.channels.slack.fake().enqueue(reply),
-                _ => self.channels.pagerduty.fake().enqueue(reply),
-            }
-        }
-    }
-
-    fn lost_answers(&mut self) {
-        let count = 1 + self.random.below(2) as usize;
-        let to_slack = self.random.chance(50);
-        let (name, place) = if to_slack { ("Slack", 0) } else { ("PagerDuty", 1) };
-        let what = format!("{name}: {count} answers are lost");
-        self.history.note(what, Excuse::LostAnswers(place, count));
-        for _ in 0..count {
-            let lost = Reply::hang_up();
-            match to_slack {
-                true => self.channels.slack.fake().enqueue_after_effect(lost),
-                false => self.channels.pagerduty.fake().enqueue_after_effect(lost),
-            }
-        }
     }
 }

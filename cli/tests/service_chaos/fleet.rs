@@ -7,6 +7,8 @@
 //! - some hosts have a hot processor or a jump of memory for some minutes, some services a burst of
 //!   errors, at times drawn from the seed;
 //! - some records are no metric at all;
+//! - all hosts of a partition may be off for a while, on demand: they have no records of that time, and what was
+//!   still to arrive from before is lost;
 //! - the last partition of `memory-usage` never gets a record.
 //!
 //! The end: from `quiet_from` on nothing is wrong with anybody; [`QUIET`] seconds later each partition gets
@@ -54,7 +56,7 @@ impl Topic {
     }
 
     /// Partitions that get records.
-    fn used(self) -> u64 {
+    pub fn used(self) -> u64 {
         match self {
             Topic::Cpu => 6,
             Topic::Memory => 3,
@@ -88,12 +90,22 @@ pub struct Record {
     pub content: Content,
 }
 
+/// All who write to a partition are off from one second of event time to another.
+#[derive(Clone, Copy, Debug)]
+pub struct Outage {
+    pub topic: Topic,
+    pub partition: i32,
+    pub from: u64,
+    pub to: u64,
+}
+
 /// The fleet of a run.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     pub seed: u64,
     /// Event time of its second 0, in milliseconds: a whole hour.
     pub start: u64,
+    pub outages: Vec<Outage>,
 }
 
 impl Fleet {
@@ -127,7 +139,18 @@ impl Fleet {
             }
         }
         records.extend(self.bad(second));
+        records.retain(|record| !self.is_off(record, second));
         records
+    }
+
+    /// Whether a record that would arrive in a second does not, since its host is off then or was at its time.
+    fn is_off(&self, record: &Record, arrives: u64) -> bool {
+        let time = (record.time - self.start) / 1_000;
+        self.outages.iter().any(|outage| {
+            let is_off = |second: u64| (outage.from..outage.to).contains(&second);
+            (outage.topic, outage.partition) == (record.topic, record.partition)
+                && (is_off(arrives) || is_off(time))
+        })
     }
 
     /// The records that end each partition.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use crate::fleet::{Fleet, Topic};
+use crate::fleet::{Fleet, OUT_OF_ORDERNESS, Topic};
 use crate::world::{Channels, Names, Servers};
 
 /// Stores, dead letters and channels after a run.
@@ -91,6 +91,10 @@ fn points(
             let cell = |name: &str| column(name).and_then(|index| row.get(index)).unwrap_or(&"?");
             let time: jiff::Timestamp = cell("_time").parse().unwrap();
             let second = time.as_millisecond() - fleet.start as i64;
+            if second > (last_second - OUT_OF_ORDERNESS) as i64 * 1_000 {
+                // It is there once all are silent for long enough, which nobody waits for.
+                continue;
+            }
             let (measurement, host, window) = (cell("_measurement"), cell("host"), cell("window"));
             let key =
                 format!("{measurement} {host} {window} to second {}", second as f64 / 1_000.0);

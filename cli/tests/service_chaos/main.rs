@@ -7,6 +7,9 @@
 //!             │              └──────────► Slack, PagerDuty, mail ────────────┼─► the same
 //!             └────► tidewatch, undisturbed ─► the same servers ─────────────┘
 //! ```
+//! When time goes on without a partition whose hosts are off is decided by the clock, once, and journaled: the
+//! undisturbed run knows the journal of the disturbed one, and the records that time had gone on without are found in
+//! it.
 //!
 //! Event time passes many times faster than real time. What is written is a function of the seed; what is
 //! killed and when is drawn from the seed too, but a second run with it meets the program at other moments.
@@ -16,6 +19,7 @@
 //! | `TIDEWATCH_CHAOS_KILLS` | how many processes to kill | 25 |
 //! | `TIDEWATCH_CHAOS_SEED` | the seed | 13; with `TIDEWATCH_CHAOS_KILLS` drawn from the clock, printed |
 //! | `TIDEWATCH_CHAOS_SPEED` | seconds of event time in a second | 60; 15 above 100 kills |
+//! | `TIDEWATCH_CHAOS_STATE` | where the state is: `folder`, or `s3` for a bucket of a fake of S3 | drawn from the seed |
 //! | `TIDEWATCH_CHAOS_CHECKPOINT` | `off`: no checkpoints; shows that the test sees what then goes wrong | on |
 //! | `TIDEWATCH_CHAOS_PROGRAM` | another build of the program | the one of this test |
 //!
@@ -39,6 +43,8 @@ mod program;
 mod proxy;
 mod random;
 mod run;
+mod state;
+mod trouble;
 mod world;
 
 use std::collections::BTreeMap;
@@ -56,6 +62,7 @@ use program::Size;
 use proxy::Proxy;
 use random::Random;
 use run::{Outcome, Run, Stage};
+use state::State;
 use world::{Servers, Setting};
 
 /// How many faults are shown, how many that begin alike, and how many characters of each.
@@ -69,10 +76,19 @@ struct Options {
     seed: u64,
     speed: u64,
     recovers: bool,
+    /// Whether the state is in a bucket.
+    in_bucket: bool,
 }
 
 /// What every change is tested with: the same kills each time, as far as timing allows.
 const SEED: u64 = 13;
+/// How long partitions may be silent before time goes on without them, where that is known to both runs.
+const IDLE_TIMEOUT: &str = "3s";
+/// Nobody is idle but who never had anything.
+const NEVER_IDLE: &str = "10m";
+/// Make what is drawn once from the seed differ from what is drawn on the way.
+const IN_BUCKET: u64 = 0x5733;
+const SMALL: u64 = 0x5f1f;
 
 impl Options {
     fn from_environment() -> Self {
@@ -85,9 +101,17 @@ impl Options {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
         let asked = number("KILLS");
         let kills = asked.unwrap_or(25) as usize;
+        let seed = number("SEED").unwrap_or(if asked.is_some() { now % 1_000_000 } else { SEED });
+        let in_bucket = match std::env::var("TIDEWATCH_CHAOS_STATE").as_deref() {
+            Ok("s3") => true,
+            Ok("folder") => false,
+            Ok(other) => panic!("TIDEWATCH_CHAOS_STATE={other}: neither `folder` nor `s3`"),
+            Err(_) => Random::new(seed ^ IN_BUCKET).chance(50),
+        };
         Options {
             kills,
-            seed: number("SEED").unwrap_or(if asked.is_some() { now % 1_000_000 } else { SEED }),
+            seed,
+            in_bucket,
             speed: number("SPEED").unwrap_or(if kills > 100 { 15 } else { 60 }),
             recovers: std::env::var("TIDEWATCH_CHAOS_CHECKPOINT").as_deref() != Ok("off"),
         }
@@ -98,15 +122,17 @@ impl Options {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64;
         let seconds_a_kill = 10;
         let span = (self.kills as u64 * seconds_a_kill + 300) * self.speed * 1_000 + 7_200_000;
-        Fleet { seed: self.seed, start: (now - span) / 3_600_000 * 3_600_000 }
+        let start = (now - span) / 3_600_000 * 3_600_000;
+        Fleet { seed: self.seed, start, outages: Vec::new() }
     }
 }
 
 #[test]
 fn chaos() {
     let options = Options::from_environment();
-    let Options { kills, seed, speed, .. } = options;
-    eprintln!("chaos: seed {seed}, {kills} kills, event time at speed {speed}");
+    let Options { kills, seed, speed, in_bucket, .. } = options;
+    let place = if in_bucket { "a bucket" } else { "a folder" };
+    eprintln!("chaos: seed {seed}, {kills} kills, event time at speed {speed}, state in {place}");
     let began = Instant::now();
     let Some(servers) = Servers::start() else { return };
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("chaos-{seed}"));
@@ -115,9 +141,8 @@ fn chaos() {
     let stage = Stage { servers, fleet: options.fleet(), folder, began };
     stage.say("servers are up");
 
-    let (disturbed, quiet_from) = disturbed(&stage, &options);
-    let oracle = Oracle::new(&stage.fleet, quiet_from);
-    let undisturbed = undisturbed(&stage, quiet_from, &oracle);
+    let Disturbed { outcome: disturbed, state, oracle, quiet_from } = disturbed(&stage, &options);
+    let undisturbed = undisturbed(&stage, quiet_from, &oracle, state.as_ref());
 
     let telling = check_telling(&disturbed.left, disturbed.history.events());
     report(&stage, &disturbed, &telling);
@@ -165,15 +190,42 @@ fn show(faults: &[String], history: &History, seed: u64) {
     eprintln!("\n{} faults, by how they begin: {kinds:?}", faults.len());
 }
 
-/// The run that is killed, while the fleet writes. Gives the second from which on all is quiet too.
-fn disturbed(stage: &Stage, options: &Options) -> (Outcome, u64) {
+/// What the disturbed run has come to.
+struct Disturbed {
+    outcome: Outcome,
+    /// Its state, if it has any.
+    state: Option<State>,
+    /// What it must have left.
+    oracle: Oracle,
+    /// The second from which on all is quiet.
+    quiet_from: u64,
+}
+
+/// The run that is killed, while the fleet writes.
+fn disturbed(stage: &Stage, options: &Options) -> Disturbed {
     let (influx, elastic) =
         (Proxy::start(&stage.servers.influx.url()), Proxy::start(&stage.servers.elastic.url()));
+    let state = match (options.recovers, options.in_bucket) {
+        (false, _) => State::Nowhere,
+        (true, false) => State::Folder(stage.folder.join("disturbed").join("state")),
+        (true, true) => State::bucket(),
+    };
+    let elastic_is_small = Random::new(options.seed ^ SMALL).chance(50);
+    // Full within seconds: there are 500 points and 150 documents in each, at the usual speed. One batch is less than
+    // the queue: what is under way would leave nothing to spill.
+    let large = "queue_items = 1000";
+    let (influx_queue, elastic_queue) = match elastic_is_small {
+        true => (large, "queue_items = 50\nbatch_items = 25\nspill = \"16KiB\""),
+        false => ("queue_items = 200\nbatch_items = 50\nspill = \"32KiB\"", large),
+    };
     let setting = Setting {
         influx: &influx.url(),
         elastic: &elastic.url(),
-        queue_items: 1_000,
-        checkpoints: options.recovers,
+        influx_queue,
+        elastic_queue,
+        state: &state,
+        interval: "1s",
+        idle_timeout: if options.recovers { IDLE_TIMEOUT } else { NEVER_IDLE },
     };
     let further: &[_] = if options.recovers { &["--hang-timeout", HANG_TIMEOUT] } else { &[] };
     let mut run = Run::prepare(stage, "disturbed", &setting, further);
@@ -185,13 +237,15 @@ fn disturbed(stage: &Stage, options: &Options) -> (Outcome, u64) {
         influx: &influx,
         elastic: &elastic,
         channels: &run.channels,
+        producer: &producer,
+        elastic_is_small,
         launcher: &mut run.launcher,
         program,
         history: History::new(),
         random,
         recovers: options.recovers,
         known: Vec::new(),
-        state: run.state.clone(),
+        state: &state,
         before: None,
     };
     chaos.run(options.kills);
@@ -202,25 +256,44 @@ fn disturbed(stage: &Stage, options: &Options) -> (Outcome, u64) {
     chaos.heal();
     let Chaos { program, history, .. } = chaos;
     stage.say(&format!("killed; the fleet has reached second {}", producer.second()));
-    let quiet_from = producer.finish();
+    let (fleet, quiet_from) = producer.finish();
     stage.say(&format!("all is quiet from second {quiet_from} on, and written"));
-    let documents = Oracle::new(&stage.fleet, quiet_from).documents();
-    let outcome = run.finish(stage, program, history, (quiet_from, documents));
-    (outcome, quiet_from)
+    let expected = Oracle::new(&fleet, quiet_from, &state.facts(&run.folder));
+    let folder = run.folder.clone();
+    let outcome = run.finish(stage, program, history, &state, (quiet_from, &expected));
+    // More may have been decided until then.
+    let oracle = Oracle::new(&fleet, quiet_from, &state.facts(&folder));
+    let [overtaken, leapt] = oracle.overtaken();
+    stage.say(&format!(
+        "{} outages of partitions; time had gone on without {overtaken} records, with the clock without {leapt}",
+        fleet.outages.len(),
+    ));
+    let state = Some(state).filter(|state| !matches!(state, State::Nowhere));
+    Disturbed { outcome, state, oracle, quiet_from }
 }
 
-/// The run that nobody touches, of one worker and without checkpoints, over what is written already.
-fn undisturbed(stage: &Stage, quiet_from: u64, oracle: &Oracle) -> Outcome {
+/// The run that nobody touches, of one worker, over what is written already. What the disturbed one has decided
+/// about time is known to it; how soon somebody is idle is not for it to say.
+fn undisturbed(
+    stage: &Stage,
+    quiet_from: u64,
+    oracle: &Oracle,
+    disturbed: Option<&State>,
+) -> Outcome {
+    let folder = stage.folder.join("undisturbed").join("state");
+    let state = disturbed.map_or(State::Nowhere, |state| state.decisions(folder));
     let setting = Setting {
         influx: &stage.servers.influx.url(),
         elastic: &stage.servers.elastic.url(),
-        queue_items: 100_000,
-        checkpoints: false,
+        influx_queue: "queue_items = 100000",
+        elastic_queue: "queue_items = 100000",
+        state: &state,
+        interval: "1m",
+        idle_timeout: NEVER_IDLE,
     };
     let run = Run::prepare(stage, "undisturbed", &setting, &[]);
     let program = run.launcher.start(Size { workers: 1, processes: 1 });
-    let end = (quiet_from, oracle.documents());
-    run.finish(stage, program, History::new(), end)
+    run.finish(stage, program, History::new(), &state, (quiet_from, oracle))
 }
 
 /// The figures of the disturbed run.

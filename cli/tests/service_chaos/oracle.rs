@@ -4,6 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use tidewatch_dataflow::ingest::Facts;
+use tidewatch_dataflow::record::PartitionId;
+
 use crate::fleet::{Content, Fleet, HOSTS, OUT_OF_ORDERNESS, PERIOD, SERVICES, Topic};
 use crate::left::{Left, origin};
 
@@ -17,19 +20,38 @@ pub struct Oracle {
     /// Count, minimum and maximum of the short windows of processors, by the point's name; `None` where a
     /// late sample makes it hard to tell.
     windows: BTreeMap<String, Option<(u64, f64, f64)>>,
-    /// Incidents by rule and group; `None` where the end of the run cut one short.
+    /// Incidents by rule and group; `None` where the end of the run cut one short, where hosts were off, and where
+    /// records came after time had gone on without them.
     incidents: BTreeMap<(&'static str, String), Option<usize>>,
+    /// Hosts that must have the last short window.
+    last_hosts: usize,
+    /// Records that time had gone on without, and those of them that it has gone so far ahead of that the clock
+    /// must have moved it: all were silent.
+    overtaken: [usize; 2],
 }
 
 impl Oracle {
-    pub fn new(fleet: &Fleet, quiet_from: u64) -> Self {
+    /// What must be there of `fleet`; `facts` are what was decided about time beside the records.
+    pub fn new(fleet: &Fleet, quiet_from: u64, facts: &Facts) -> Self {
         let mut oracle = Oracle::default();
+        // Partitions of which something is missing or was admitted later than it says.
+        let mut disturbed: BTreeSet<(Topic, i32)> =
+            fleet.outages.iter().map(|outage| (outage.topic, outage.partition)).collect();
+        let mut floors = Floors::new(facts);
         let complete = fleet.start + (Fleet::last_second(quiet_from) - OUT_OF_ORDERNESS) * 1_000;
         let mut offsets: BTreeMap<(Topic, i32), u64> = BTreeMap::new();
         for record in fleet.all(quiet_from) {
             let next = offsets.entry((record.topic, record.partition)).or_default();
             let origin = origin(record.topic, record.partition, *next);
+            let floor = floors.of(record.topic, record.partition, *next);
             *next += 1;
+            // No pane is shorter.
+            let is_overtaken = record.time - record.time % 10_000 + 10_000 <= floor;
+            if is_overtaken {
+                oracle.overtaken[0] += 1;
+                oracle.overtaken[1] += usize::from(floor > complete);
+                disturbed.insert((record.topic, record.partition));
+            }
             match record.content {
                 Content::Line(text) => {
                     oracle.documents.insert(format!("0-{origin}-0"), text);
@@ -46,13 +68,17 @@ impl Oracle {
                     let name = format!("cpu host-{host} 10s to second {second}");
                     let window = oracle.windows.entry(name);
                     let window = window.or_insert(Some((0, f64::INFINITY, f64::NEG_INFINITY)));
-                    *window = window.filter(|_| !late).map(|(count, min, max)| {
+                    *window = window.filter(|_| !late && !is_overtaken).map(|(count, min, max)| {
                         (count + 1, f64::min(min, value), f64::max(max, value))
                     });
                 }
                 Content::Memory => {}
             }
         }
+        let last = format!("10s to second {}", (complete - fleet.start) / 1_000);
+        let is_last =
+            |(name, window): &(&String, &Option<_>)| name.ends_with(&last) && window.is_some();
+        oracle.last_hosts = oracle.windows.iter().filter(is_last).count();
         let periods = 0..=quiet_from / PERIOD;
         for (rule, label, count) in
             [("cpu_sustained", "host", HOSTS), ("error_burst", "service", SERVICES)]
@@ -65,7 +91,10 @@ impl Oracle {
                 let begun =
                     periods.clone().filter_map(episode).filter(|(from, _)| *from < quiet_from);
                 let begun: Vec<_> = begun.collect();
-                let cut = begun.iter().any(|(_, to)| *to > quiet_from);
+                let topic = if label == "host" { Topic::Cpu } else { Topic::Logs };
+                let partition = (who % topic.used()) as i32;
+                let cut = begun.iter().any(|(_, to)| *to > quiet_from)
+                    || disturbed.contains(&(topic, partition));
                 let group = format!("{label}={label}-{who}");
                 oracle.incidents.insert((rule, group), (!cut).then_some(begun.len()));
             }
@@ -76,6 +105,16 @@ impl Oracle {
     /// How many documents there must be.
     pub fn documents(&self) -> usize {
         self.documents.len()
+    }
+
+    /// How many hosts must have the last short window.
+    pub fn last_hosts(&self) -> usize {
+        self.last_hosts
+    }
+
+    /// How many records time had gone on without, and how many of them it was hours ahead of.
+    pub fn overtaken(&self) -> [usize; 2] {
+        self.overtaken
     }
 
     /// In what way `left` is not what it must be.
@@ -153,5 +192,29 @@ impl Oracle {
                     .push(format!("{found} incidents of {rule} on {group}, expected {expected:?}"));
             }
         }
+    }
+}
+
+/// The floors of all partitions, asked for in the order of offsets.
+struct Floors<'a> {
+    facts: &'a Facts,
+    known: BTreeMap<(Topic, i32), Vec<(i64, u64)>>,
+}
+
+impl<'a> Floors<'a> {
+    fn new(facts: &'a Facts) -> Self {
+        Floors { facts, known: BTreeMap::new() }
+    }
+
+    /// The earliest time, in milliseconds, at which a record may have been admitted.
+    fn of(&mut self, topic: Topic, partition: i32, offset: u64) -> u64 {
+        let floors = self.known.entry((topic, partition)).or_insert_with(|| {
+            let place = Topic::ALL.iter().position(|other| *other == topic).unwrap_or_default();
+            let id = PartitionId { topic: place as u32, partition };
+            let floors = self.facts.floors(id, 0).into_iter();
+            floors.map(|(from, floor)| (from, floor.as_millis())).collect()
+        });
+        let begun = floors.iter().rfind(|(from, _)| *from <= offset.cast_signed());
+        begun.map_or(0, |(_, floor)| *floor)
     }
 }

@@ -11,7 +11,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer as _, ProducerContext};
 
-use crate::fleet::{Fleet, Record};
+use crate::fleet::{Fleet, Outage, Record, Topic};
 
 /// How many seconds of event time are there before anybody reads: each partition that is ever written
 /// has records by then.
@@ -24,13 +24,15 @@ const FLUSH_WITHIN: Duration = Duration::from_secs(60);
 /// A running producer.
 pub struct Producer {
     shared: Arc<Shared>,
-    thread: JoinHandle<u64>,
+    thread: JoinHandle<(Fleet, u64)>,
 }
 
 #[derive(Default)]
 struct Shared {
     finish: AtomicBool,
     second: AtomicU64,
+    /// The partitions whose hosts are to be off.
+    off: Mutex<Vec<(Topic, i32)>>,
 }
 
 impl Producer {
@@ -58,8 +60,20 @@ impl Producer {
         self.shared.second.load(Ordering::Relaxed)
     }
 
-    /// Lets all become quiet, writes the end, and gives the second from which on all is quiet.
-    pub fn finish(self) -> u64 {
+    /// Switches the hosts of a partition off.
+    pub fn switch_off(&self, topic: Topic, partition: i32) {
+        self.shared.off.lock().unwrap().push((topic, partition));
+    }
+
+    /// Switches all hosts on.
+    pub fn switch_on(&self) {
+        self.shared.off.lock().unwrap().clear();
+    }
+
+    /// Lets all become quiet, writes the end, and gives the fleet with all its outages and the second from which on
+    /// all is quiet.
+    pub fn finish(self) -> (Fleet, u64) {
+        self.switch_on();
         self.shared.finish.store(true, Ordering::Relaxed);
         self.thread.join().unwrap()
     }
@@ -74,14 +88,16 @@ struct Writer {
 }
 
 impl Writer {
-    fn run(mut self, speed: u64, shared: &Shared) -> u64 {
+    fn run(mut self, speed: u64, shared: &Shared) -> (Fleet, u64) {
         let began = Instant::now();
         while !shared.finish.load(Ordering::Relaxed) {
+            self.switch(&shared.off.lock().unwrap());
             self.up_to(HEAD_START + began.elapsed().as_millis() as u64 * speed / 1_000);
             shared.second.store(self.next, Ordering::Relaxed);
             self.producer.poll(EVERY);
             std::thread::sleep(EVERY);
         }
+        self.switch(&[]);
         let quiet_from = self.next;
         let last = Fleet::last_second(quiet_from);
         while self.next < last {
@@ -92,7 +108,23 @@ impl Writer {
         let closing = self.fleet.closing(last);
         self.write(&closing);
         self.flush();
-        quiet_from
+        (self.fleet, quiet_from)
+    }
+
+    /// Begins and ends outages with the next second, so that these hosts are off and no others.
+    fn switch(&mut self, off: &[(Topic, i32)]) {
+        let next = self.next;
+        for outage in self.fleet.outages.iter_mut().filter(|outage| outage.to == u64::MAX) {
+            if !off.contains(&(outage.topic, outage.partition)) {
+                outage.to = next;
+            }
+        }
+        for &(topic, partition) in off {
+            let is_this = |o: &Outage| (o.topic, o.partition, o.to) == (topic, partition, u64::MAX);
+            if !self.fleet.outages.iter().any(is_this) {
+                self.fleet.outages.push(Outage { topic, partition, from: next, to: u64::MAX });
+            }
+        }
     }
 
     fn up_to(&mut self, second: u64) {

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use tidewatch_testkit::http::client;
 use tidewatch_testkit::wait_for;
 
-use crate::world::{Channels, PORT, free_ports, secrets};
+use crate::world::{PORT, free_ports};
 
 /// What is started, again and again.
 pub struct Launcher {
@@ -19,7 +19,7 @@ pub struct Launcher {
     folder: PathBuf,
     /// The pipeline file, without a port.
     config: String,
-    environment: Vec<(&'static str, String)>,
+    environment: Vec<(String, String)>,
     further: Vec<String>,
     /// Where the metrics of the first member are; those after it take the ports after it.
     port: u16,
@@ -28,13 +28,18 @@ pub struct Launcher {
 impl Launcher {
     /// Starts the pipeline of `config` with configuration and log in `folder`. The variable
     /// `TIDEWATCH_CHAOS_PROGRAM` names another build of the program than the one of this test.
-    pub fn new(folder: &Path, config: String, channels: &Channels, further: &[&str]) -> Self {
+    pub fn new(
+        folder: &Path,
+        config: String,
+        environment: Vec<(String, String)>,
+        further: &[&str],
+    ) -> Self {
         let built = || env!("CARGO_BIN_EXE_tidewatch").into();
         let launcher = Launcher {
             program: std::env::var_os("TIDEWATCH_CHAOS_PROGRAM").map_or_else(built, PathBuf::from),
             folder: folder.to_owned(),
             config,
-            environment: secrets(channels).into(),
+            environment,
             further: further.iter().map(|word| (*word).to_owned()).collect(),
             port: free_ports(),
         };

@@ -1,6 +1,6 @@
 //! One run of the program, from its configuration to what it leaves behind.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,10 @@ use tidewatch_testkit::wait_for;
 use crate::fleet::{Fleet, OUT_OF_ORDERNESS};
 use crate::history::{History, Recorder};
 use crate::left::{Left, count_documents, count_last_windows};
+use crate::oracle::Oracle;
 use crate::program::{Launcher, Metrics, Program};
-use crate::world::{Channels, Names, STATE, Servers, Setting, config};
+use crate::state::State;
+use crate::world::{Channels, Names, Servers, Setting, config, secrets};
 
 /// How long a run may take to write everything once its input is complete.
 const DRAIN_WITHIN: Duration = Duration::from_secs(120);
@@ -22,6 +24,7 @@ const STILL_FOR: Duration = Duration::from_secs(2);
 const LOST_AFTER: Duration = Duration::from_secs(35);
 /// Statistics and rules of the pipeline.
 const FEEDS: f64 = 5.0;
+
 /// What the runs of a test share.
 pub struct Stage {
     pub servers: Servers,
@@ -53,8 +56,8 @@ pub struct Run {
     pub channels: Arc<Channels>,
     pub launcher: Launcher,
     recorder: Recorder,
-    /// Where its state is, if it has any.
-    pub state: Option<PathBuf>,
+    /// The folder of its files.
+    pub folder: PathBuf,
 }
 
 impl Run {
@@ -70,25 +73,27 @@ impl Run {
         let names = Names::create(&stage.servers, label);
         let channels = Arc::new(Channels::start());
         let config = config(&stage.servers, &names, &channels, setting, &folder);
-        let launcher = Launcher::new(&folder, config, &channels, further);
+        let environment = secrets(&channels).into_iter().chain(setting.state.environment());
+        let launcher = Launcher::new(&folder, config, environment.collect(), further);
         let recorder = Recorder::start(Arc::clone(&channels));
-        let state = setting.checkpoints.then(|| folder.join(STATE));
-        Run { label, names, channels, launcher, recorder, state }
+        Run { label, names, channels, launcher, recorder, folder }
     }
 
-    /// Waits until everything is written, stops the program and reads what it has left. `end` is the
-    /// second from which on all is quiet, and the number of documents then.
+    /// Waits until everything is written that `oracle` knows of, stops the program and reads what it has left.
+    /// All is quiet from second `quiet_from` on.
     pub fn finish(
         self,
         stage: &Stage,
         mut program: Program,
         history: History,
-        end: (u64, usize),
+        state: &State,
+        (quiet_from, oracle): (u64, &Oracle),
     ) -> Outcome {
-        let (mut faults, last) = (Vec::new(), Fleet::last_second(end.0));
+        let (mut faults, last) = (Vec::new(), Fleet::last_second(quiet_from));
+        let (expected, expected_hosts) = (oracle.documents(), oracle.last_hosts());
         let began = Instant::now();
         let mut still: Option<(Vec<usize>, Instant)> = None;
-        let mut state = String::new();
+        let mut progress = String::new();
         let drained = wait_for(DRAIN_WITHIN, || {
             if let Some(status) = program.ended() {
                 faults.push(format!("the program ended while it was to drain: {status}"));
@@ -104,9 +109,8 @@ impl Run {
             let complete = last - OUT_OF_ORDERNESS;
             let (servers, bucket) = (&stage.servers, &self.names.bucket);
             let hosts = count_last_windows(servers, bucket, &stage.fleet, complete);
-            state = format!(
-                "lag {lag}, queued {queued}, {documents} documents of {}, {hosts} hosts at the end",
-                end.1
+            progress = format!(
+                "lag {lag}, queued {queued}, {documents} documents of {expected}, {hosts} hosts at the end"
             );
             let [slack, pagerduty, mail] = self.channels.counts();
             let now = vec![documents, hosts, slack, pagerduty, mail];
@@ -114,7 +118,7 @@ impl Run {
             match &still {
                 Some((before, since)) if *before == now => {
                     let at_rest = lag + queued == 0.0;
-                    let complete = at_rest && documents >= end.1 && hosts > 0;
+                    let complete = at_rest && documents >= expected && hosts >= expected_hosts;
                     let lost = at_rest && since.elapsed() > LOST_AFTER;
                     (lost || complete && since.elapsed() > STILL_FOR).then_some(complete)
                 }
@@ -125,10 +129,10 @@ impl Run {
             }
         });
         if drained != Some(true) {
-            faults.push(format!("not complete within {DRAIN_WITHIN:?}: {state}"));
+            faults.push(format!("not complete within {DRAIN_WITHIN:?}: {progress}"));
         }
         stage.say(&format!(
-            "{}: drained in {:.1} s: {state}",
+            "{}: drained in {:.1} s: {progress}",
             self.label,
             began.elapsed().as_secs_f64()
         ));
@@ -140,11 +144,11 @@ impl Run {
             Some(status) if status.success() => {}
             ended => faults.push(format!("SIGTERM at the end: ended with {ended:?}")),
         }
-        if let Some(state) = &self.state {
+        if !matches!(state, State::Nowhere) {
             match self.launcher.verify() {
                 Ok(said) => {
                     let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
-                    stage.say(&format!("{}: {} verify: {said}", self.label, contents(state)));
+                    stage.say(&format!("{}: {} verify: {said}", self.label, state.contents()));
                 }
                 Err(said) => faults.push(format!("the state that is left is faulty: {said}")),
             }
@@ -164,18 +168,6 @@ impl Run {
         ));
         Outcome { left, faults, history }
     }
-}
-
-/// How much of what is in a folder of state.
-fn contents(state: &Path) -> String {
-    let folders = std::fs::read_dir(state).into_iter().flatten().flatten();
-    let sizes = folders.map(|folder| {
-        let files = std::fs::read_dir(folder.path()).into_iter().flatten().flatten();
-        let sizes: Vec<_> = files.filter_map(|file| Some(file.metadata().ok()?.len())).collect();
-        let (name, count) = (folder.file_name(), sizes.len());
-        format!("{} {count} ({} KiB);", name.display(), sizes.iter().sum::<u64>() / 1_024)
-    });
-    sizes.collect::<Vec<_>>().join(" ")
 }
 
 /// What does not add up in the counters of a run that is at rest.

@@ -14,6 +14,7 @@ use tidewatch_testkit::{Service, require, unique, wait_for};
 
 use crate::fleet::{OUT_OF_ORDERNESS, Topic};
 use crate::random::Random;
+use crate::state::State;
 
 /// The real servers, shared by both runs.
 pub struct Servers {
@@ -89,9 +90,6 @@ impl Names {
     }
 }
 
-/// The folder of a run's state.
-pub const STATE: &str = "state";
-
 /// Stands in a configuration for the port of the metrics.
 pub const PORT: &str = "PORT";
 
@@ -99,10 +97,14 @@ pub const PORT: &str = "PORT";
 pub struct Setting<'a> {
     pub influx: &'a str,
     pub elastic: &'a str,
-    /// The queue of each store, in items.
-    pub queue_items: u32,
-    /// Whether it keeps state, in the folder [`STATE`] beside its configuration.
-    pub checkpoints: bool,
+    /// How much each store's queue holds, and what stands behind it.
+    pub influx_queue: &'a str,
+    pub elastic_queue: &'a str,
+    /// Where it keeps its state, and how often.
+    pub state: &'a State,
+    pub interval: &'a str,
+    /// How long a partition may be silent before time goes on without it.
+    pub idle_timeout: &'a str,
 }
 
 /// The pipeline file of a run, with [`PORT`] to be filled in.
@@ -115,10 +117,6 @@ pub fn config(
 ) -> String {
     let ca = folder.join("ca.pem");
     std::fs::write(&ca, channels.mail.authority_pem().unwrap()).unwrap();
-    let checkpoint = match setting.checkpoints {
-        true => format!("store = \"{STATE}\"\ninterval = \"1s\""),
-        false => "enabled = false".to_owned(),
-    };
     format!(
         r#"
 [kafka]
@@ -138,10 +136,11 @@ format = "json_log"
 start = "earliest"
 out_of_orderness = "{OUT_OF_ORDERNESS}s"
 allowed_lateness = "30s"
-idle_timeout = "10m"    # nobody is idle here but who never had anything: lifts depend on the clock
+idle_timeout = "{idle_timeout}"
 stale_after = "365d"    # event times lie hours in the past
 [checkpoint]
-{checkpoint}
+{state}
+interval = "{interval}"
 [[statistics]]
 name = "cpu"
 measurement = "cpu"
@@ -194,11 +193,11 @@ url = "{influx}"
 org = "{org}"
 bucket = "{bucket}"
 token = {{ env = "TEST_INFLUX" }}
-queue_items = {queue_items}
+{influx_queue}
 [sinks.elasticsearch]
 url = "{elastic}"
 index = "{index}"
-queue_items = {queue_items}
+{elastic_queue}
 [dead_letters]
 topic = "{letters}"
 [http]
@@ -213,7 +212,11 @@ listen = "127.0.0.1:{PORT}"
         influx = setting.influx,
         org = Influx::ORG,
         bucket = names.bucket,
-        queue_items = setting.queue_items,
+        influx_queue = setting.influx_queue,
+        elastic_queue = setting.elastic_queue,
+        state = setting.state.setting(),
+        interval = setting.interval,
+        idle_timeout = setting.idle_timeout,
         elastic = setting.elastic,
         index = names.index,
         letters = names.letters,
@@ -221,13 +224,14 @@ listen = "127.0.0.1:{PORT}"
 }
 
 /// The secrets that the configuration names.
-pub fn secrets(channels: &Channels) -> [(&'static str, String); 4] {
-    [
+pub fn secrets(channels: &Channels) -> Vec<(String, String)> {
+    let secrets = [
         ("TEST_SLACK", channels.slack.url()),
         ("TEST_SMTP", MailServer::PASSWORD.to_owned()),
         ("TEST_PAGERDUTY", PagerDutyFake::ROUTING_KEY.to_owned()),
         ("TEST_INFLUX", Influx::TOKEN.to_owned()),
-    ]
+    ];
+    secrets.map(|(name, secret)| (name.to_owned(), secret)).into()
 }
 
 /// A port such that it and the next one are free now, and stay so: the kernel gives neither to anybody who

@@ -14,7 +14,7 @@ use tidewatch_dataflow::checkpoint::{StoreError, encode};
 use tidewatch_dataflow::time::EventTime;
 
 /// The schema that this version writes and reads.
-const SCHEMA: u16 = 1;
+const SCHEMA: u16 = 2;
 const MAGIC: &[u8; 10] = b"tidewatchO";
 const HEADER: usize = MAGIC.len() + 2 + 4;
 
@@ -114,11 +114,15 @@ pub struct Event {
     pub ends: bool,
     /// What is known.
     pub what: What,
+    /// With the intent of an opening, the opening itself: should the run die before a checkpoint knows of it,
+    /// and the rule be changed or gone by the next, this is all that is left to end the incident with.
+    pub opening: Option<Arc<Transition>>,
 }
 
 impl Event {
     /// What is known of `transition` on `channel`.
     pub fn new(channel: &Arc<str>, transition: &Transition, what: What) -> Self {
+        let is_kept = transition.is_opening() && matches!(what, What::Intent { .. });
         Event {
             channel: Arc::clone(channel),
             incident: transition.incident,
@@ -126,6 +130,7 @@ impl Event {
             decided_at: transition.decided_at,
             ends: matches!(transition.kind, TransitionKind::Ended(_)),
             what,
+            opening: is_kept.then(|| Arc::new(transition.clone())),
         }
     }
 

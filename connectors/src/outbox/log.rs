@@ -12,7 +12,8 @@ use super::event::{Event, FOLDER, Position, What, seal};
 use super::stats::count;
 use super::{Shared, lock};
 
-/// At most about so many events go into one object: about 40 bytes each, so 40 KB.
+/// At most about so many events go into one object: about 40 bytes each, 200 for an intent of an opening, so 40
+/// to 200 KB.
 const GROUP_EVENTS: usize = 1_000;
 
 /// Why events are not durable; shared by all whose events were to be in one object.

@@ -15,9 +15,11 @@
 //!   id, and with it PagerDuty's key and a mail's `Message-ID`, is the same.
 //! - No opening is told after a later step of its incident was attempted.
 //! - A run that a newer one has fenced tells nothing any more: it is refused before each attempt.
+//! - What was told as open is known with everything that its end needs ([`Outbox::openings`]), should the rule
+//!   that opened it be changed or gone by the next run.
 //!
 //! # State
-//! What an incident's notifications came to on a channel is remembered until the incident has ended there, it
+//! What an incident's notifications came to on a channel is remembered until the incident has ended on all, it
 //! lies as it is in the oldest kept checkpoint, no restore can decide its steps again, and no copy of them
 //! can still be on its way to the channel. For what an earlier run has told, the last is known once the
 //! channel is offered something that was decided later: each channel gets what is decided in that order, after
@@ -95,7 +97,7 @@ impl Outbox {
         keep: usize,
     ) -> Result<Arc<Outbox>, OutboxError> {
         let covered = restored.covered();
-        let mut knowledge = Knowledge::new(restored, resumed_at, keep);
+        let mut knowledge = Knowledge::new(fence.run(), restored, resumed_at, keep);
         let (mut sequence, mut expected) = (0, covered);
         for object in store.list(event::FOLDER)? {
             let Some(position) = Position::parse(&object.name) else {
@@ -167,6 +169,13 @@ impl Outbox {
     /// Whether the opening of `incident` was attempted on any channel.
     pub fn was_attempted(&self, incident: IncidentId) -> bool {
         !self.attempted(incident).is_empty()
+    }
+
+    /// Openings that may have been told, by any run, and that the checkpoint which this one goes on from does not
+    /// know of, as they were decided later or by a later run; each with the time from which on it may be decided
+    /// again. It is, unless its rule has changed: then nobody else knows of it.
+    pub fn openings(&self) -> Vec<(EventTime, Transition)> {
+        lock(&self.shared.knowledge).openings()
     }
 
     /// Whether a newer run has taken over.

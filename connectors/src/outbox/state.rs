@@ -1,6 +1,6 @@
 //! What the outbox knows: for each channel and incident, what became of each of its transitions.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -51,11 +51,16 @@ type Steps = SmallVec<[Step; 2]>;
 /// The part of an outbox that is in a checkpoint: what the objects up to a position say, as far as it is
 /// still needed.
 ///
-/// 21 bytes for each open incident and channel, and 10 more until an ended one is forgotten.
+/// 21 bytes for each open incident and channel, and 10 more until an ended one is forgotten; about 150 for each
+/// opening that was decided since the oldest kept checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboxState {
     covered: Position,
+    /// The run that put it.
+    run: u64,
     channels: Vec<(String, Vec<(IncidentId, Steps)>)>,
+    /// Each with the last run that may have told it.
+    openings: Vec<(u64, Arc<Transition>)>,
 }
 
 impl OutboxState {
@@ -67,6 +72,11 @@ impl OutboxState {
     /// How many incidents are remembered, counted once for each channel.
     pub fn incidents(&self) -> usize {
         self.channels.iter().map(|(_, incidents)| incidents.len()).sum()
+    }
+
+    /// How many openings are remembered, with all that their ends need.
+    pub fn openings(&self) -> usize {
+        self.openings.len()
     }
 }
 
@@ -116,8 +126,15 @@ pub(super) struct Knowledge {
     /// Counts changes.
     version: u64,
     channels: BTreeMap<Arc<str>, Channel>,
+    /// Openings that may have been told and that some kept checkpoint does not know of, with the last run that
+    /// may have told them.
+    openings: BTreeMap<IncidentId, (u64, Arc<Transition>)>,
+    run: u64,
     /// Where this run began: it decides everything after this.
     resumed_at: EventTime,
+    /// The run that took the checkpoint. One that was killed may come to its end after its successor has begun from
+    /// an earlier one: then its checkpoint is the newest, and knows nothing of that successor.
+    resumed_run: u64,
     keep: usize,
     /// Complete checkpoints of this run, oldest first; at most `keep`.
     marks: VecDeque<Mark>,
@@ -126,7 +143,7 @@ pub(super) struct Knowledge {
 }
 
 impl Knowledge {
-    pub(super) fn new(restored: OutboxState, resumed_at: EventTime, keep: usize) -> Self {
+    pub(super) fn new(run: u64, restored: OutboxState, resumed_at: EventTime, keep: usize) -> Self {
         let channel = |(name, incidents): (String, Vec<(IncidentId, Steps)>)| {
             let entry = |(incident, steps)| (incident, Entry { steps, touched: 0 });
             let incidents = incidents.into_iter().map(entry).collect();
@@ -136,7 +153,10 @@ impl Knowledge {
             covered: restored.covered,
             version: 0,
             channels: restored.channels.into_iter().map(channel).collect(),
+            openings: restored.openings.into_iter().map(|o| (o.1.incident, o)).collect(),
+            run,
             resumed_at,
+            resumed_run: restored.run,
             keep: keep.max(1),
             marks: VecDeque::new(),
             held: (0, restored.covered),
@@ -165,6 +185,9 @@ impl Knowledge {
         self.covered = self.covered.max(position);
         self.version += 1;
         for event in events {
+            if let Some(opening) = &event.opening {
+                self.openings.insert(event.incident, (position.run, Arc::clone(opening)));
+            }
             let channel = self.channels.entry(Arc::clone(&event.channel)).or_default();
             let entry = channel
                 .incidents
@@ -240,10 +263,20 @@ impl Knowledge {
     pub(super) fn attempted(&self, incident: IncidentId) -> Vec<Arc<str>> {
         let was_attempted = |channel: &Channel| {
             let entry = channel.incidents.get(&incident);
-            entry.is_some_and(|e| e.steps.iter().any(|s| s.sequence == 0 && s.attempts > 0))
+            entry.is_some_and(Entry::was_opened)
         };
         let channels = self.channels.iter().filter(|(_, channel)| was_attempted(channel));
         channels.map(|(name, _)| Arc::clone(name)).collect()
+    }
+
+    /// Openings that may have been told and that the cut does not know of, in the order of incidents; each with the
+    /// time from which on it may be decided again.
+    pub(super) fn openings(&self) -> Vec<(EventTime, Transition)> {
+        let unknown = self.openings.values().filter(|(run, opening)| {
+            opening.decided_at > self.resumed_at || *run > self.resumed_run
+        });
+        let since = |opening: &Transition| opening.decided_at.max(self.resumed_at);
+        unknown.map(|(_, opening)| (since(opening), (**opening).clone())).collect()
     }
 
     pub(super) fn snapshot(&mut self) -> OutboxState {
@@ -253,7 +286,8 @@ impl Knowledge {
             let incidents = channel.incidents.iter();
             (name.to_string(), incidents.map(|(id, entry)| (*id, entry.steps.clone())).collect())
         });
-        OutboxState { covered: self.covered, channels: channels.collect() }
+        let openings = self.openings.values().cloned().collect();
+        OutboxState { covered: self.covered, run: self.run, channels: channels.collect(), openings }
     }
 
     /// The checkpoint cut at `at`, with the last snapshot in it, is complete. Forgets what no kept one needs;
@@ -266,11 +300,20 @@ impl Knowledge {
         }
         // Until then checkpoints of earlier runs are kept, too.
         let oldest = *self.marks.front().filter(|_| self.marks.len() == self.keep)?;
-        let before = self.incidents();
+        let before = (self.incidents(), self.openings.len());
+        // What was decided before that is in all of them.
+        self.openings.retain(|_, (_, opening)| opening.decided_at > oldest.at);
+        // An end is offered to all channels of a receiver: as long as it is owed on one, it is known on the others.
+        let configured = self.channels.values().filter(|channel| channel.is_configured);
+        let entries = configured.flat_map(|channel| &channel.incidents);
+        let owed: BTreeSet<IncidentId> = entries
+            .filter(|(_, entry)| !entry.has_ended())
+            .map(|(incident, _)| *incident)
+            .collect();
         for channel in self.channels.values_mut() {
             let Channel { is_configured, progress, incidents } = channel;
-            incidents.retain(|_, entry| match is_configured {
-                true => !(entry.has_ended() && entry.is_covered(&oldest, *progress)),
+            incidents.retain(|incident, entry| match is_configured {
+                true => owed.contains(incident) || !entry.is_covered(&oldest, *progress),
                 false => !entry.is_covered(&oldest, EventTime::MAX),
             });
         }
@@ -279,7 +322,7 @@ impl Knowledge {
         if excess > 0 {
             self.forget(excess, &oldest);
         }
-        if self.incidents() != before {
+        if (self.incidents(), self.openings.len()) != before {
             self.version += 1;
         }
         Some(oldest.covered)
@@ -312,9 +355,14 @@ impl Entry {
         self.touched <= oldest.version && self.steps.iter().all(|s| is_before(s) && has_passed(s))
     }
 
-    /// Whether its end, and everything before, came to something.
+    /// Whether its opening may have been told.
+    fn was_opened(&self) -> bool {
+        self.steps.iter().any(|step| step.sequence == 0 && step.attempts > 0)
+    }
+
+    /// Whether its end came to something. What came before it then has, too, or has been left behind by a run that
+    /// died: it will not be told any more.
     fn has_ended(&self) -> bool {
-        let is_settled = self.steps.iter().all(|step| step.fate != Fate::Intended);
-        is_settled && self.steps.iter().any(|step| step.ends)
+        self.steps.iter().any(|step| step.ends && step.fate != Fate::Intended)
     }
 }

@@ -514,7 +514,7 @@ fn positions_are_in_the_order_of_names() {
 /// The bounds that `OutboxState` documents.
 #[test]
 fn an_open_incident_takes_21_bytes_of_a_checkpoint() {
-    let mut knowledge = Knowledge::new(OutboxState::default(), EventTime::MIN, KEEP);
+    let mut knowledge = Knowledge::new(1, OutboxState::default(), EventTime::MIN, KEEP);
     let channel: Arc<str> = "pagerduty/oncall".into();
     let size = |knowledge: &mut Knowledge| encode(&knowledge.snapshot()).len() as f64;
     let empty = size(&mut knowledge);
@@ -525,8 +525,9 @@ fn an_open_incident_takes_21_bytes_of_a_checkpoint() {
         })
         .collect();
     let mut apply = |transition: &Transition, sequence: u32, what: What| {
-        let event =
-            Event { sequence, ends: sequence > 0, ..Event::new(&channel, transition, what) };
+        // Every kept checkpoint knows of the opening.
+        let event = Event::new(&channel, transition, what);
+        let event = Event { sequence, ends: sequence > 0, opening: None, ..event };
         knowledge.apply(Position { run: 1, sequence: 1 }, &[event], true);
     };
     for transition in &transitions {
@@ -536,8 +537,8 @@ fn an_open_incident_takes_21_bytes_of_a_checkpoint() {
     let open = (size(&mut knowledge) - empty) / transitions.len() as f64;
     assert!((20.0..=21.1).contains(&open), "{open} bytes");
     let mut apply = |transition: &Transition, sequence: u32, what: What| {
-        let event =
-            Event { sequence, ends: sequence > 0, ..Event::new(&channel, transition, what) };
+        let event = Event::new(&channel, transition, what);
+        let event = Event { sequence, ends: sequence > 0, opening: None, ..event };
         knowledge.apply(Position { run: 1, sequence: 1 }, &[event], true);
     };
     for transition in &transitions {
@@ -550,7 +551,7 @@ fn an_open_incident_takes_21_bytes_of_a_checkpoint() {
 
 #[test]
 fn there_are_never_more_incidents_than_the_bound() {
-    let mut knowledge = Knowledge::new(OutboxState::default(), EventTime::MIN, KEEP);
+    let mut knowledge = Knowledge::new(1, OutboxState::default(), EventTime::MIN, KEEP);
     let channel: Arc<str> = "slack/oncall".into();
     knowledge.configure(&channel);
     let mut transition = sample::opening().transition;
@@ -571,4 +572,77 @@ fn there_are_never_more_incidents_than_the_bound() {
     assert_eq!(knowledge.incidents(), state::INCIDENTS_MAX);
     let known = [9, 10].map(|incident| !knowledge.attempted(IncidentId(incident)).is_empty());
     assert_eq!(known, [false, true], "the oldest are forgotten");
+}
+
+/// The bound that `OutboxState` documents for openings.
+#[test]
+fn an_opening_that_checkpoints_do_not_know_takes_150_bytes_more() {
+    let mut knowledge = Knowledge::new(1, OutboxState::default(), EventTime::MIN, KEEP);
+    let channel: Arc<str> = "pagerduty/oncall".into();
+    let mut size = |openings: u64| {
+        for incident in 0..openings {
+            let opening = sample::opening_of(incident << 40, "web-1").transition;
+            let intent = Event::new(&channel, &opening, What::Intent { attempt: 1 });
+            knowledge.apply(Position { run: 1, sequence: 1 }, &[intent], true);
+        }
+        encode(&knowledge.snapshot()).len() as f64
+    };
+    let empty = size(0);
+    let each = (size(1_000) - empty) / 1_000.0;
+    assert!((60.0..=150.0).contains(&each), "{each} bytes");
+}
+
+/// What a run that died had told as open since the newest cut is known to the next with all it needs to end it.
+#[tokio::test]
+async fn openings_are_known_until_checkpoints_know_them() {
+    let (_, store) = memory();
+    let opening = sample::opening();
+    let decided = opening.transition.decided_at;
+    let (earlier, later) = (EventTime::from_millis(decided.as_millis() - 1), decided);
+    let open = |restored: OutboxState, at: EventTime| {
+        Outbox::open(Arc::clone(&store), claim(&store), restored, at, KEEP).unwrap()
+    };
+    let outbox = open(OutboxState::default(), earlier);
+    let script = Script::default();
+    let mut pager = Outboxed::new(&outbox, "pagerduty/oncall", script.clone());
+    let mut slack = Outboxed::new(&outbox, "slack/oncall", Script::of(&[Deed::LoseAnswer]));
+    pager.write(std::slice::from_ref(&opening)).await.unwrap();
+    slack.write(std::slice::from_ref(&opening)).await.unwrap_err();
+    let expected = [(decided, opening.transition.clone())];
+    assert_eq!(outbox.openings(), expected);
+    let early = outbox.snapshot();
+    assert_eq!(open(OutboxState::default(), earlier).openings(), expected, "from the objects");
+    assert_eq!(open(outbox.snapshot(), earlier).openings(), expected, "from a checkpoint");
+    assert_eq!(open(outbox.snapshot(), later).openings(), [], "the cut knows of it");
+    assert_eq!(
+        open(OutboxState::default(), later).openings(),
+        expected,
+        "the cut is later, but of a run that knew nothing of it"
+    );
+
+    // The end reaches one channel: it is known there for as long as it is owed to the other.
+    let outbox = open(outbox.snapshot(), earlier);
+    let mut pager = Outboxed::new(&outbox, "pagerduty/oncall", script.clone());
+    let mut slack = Outboxed::new(&outbox, "slack/oncall", script);
+    let end = sample::end();
+    pager.write(std::slice::from_ref(&end)).await.unwrap();
+    let after = end.transition.decided_at + Duration::from_secs(1);
+    let commit = |cuts: usize| {
+        for _ in 0..cuts {
+            let _ = outbox.snapshot();
+            outbox.committed(after);
+        }
+        outbox.attempted(opening.transition.incident).len()
+    };
+    assert_eq!(commit(KEEP), 2);
+    slack.write(std::slice::from_ref(&end)).await.unwrap();
+    assert_eq!(commit(KEEP), 0);
+
+    // Openings are forgotten once all kept checkpoints are later.
+    let outbox = open(early, earlier);
+    for _ in 0..KEEP {
+        assert_eq!(outbox.snapshot().openings(), 1);
+        outbox.committed(later);
+    }
+    assert_eq!(outbox.snapshot().openings(), 0);
 }

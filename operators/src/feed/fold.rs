@@ -1,16 +1,16 @@
 //! Folding samples into partials, on the worker that read them.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use smallvec::SmallVec;
 use tidewatch_dataflow::ingest::{PointBatch, Tally};
 use tidewatch_dataflow::record::PartitionId;
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::{EventTime, Pane};
 
-use super::message::bucket_of;
+use super::rows::{PaneRows, Row};
 use super::{Detector, FeedMessage, FeedPartial, FeedSpec, Plans};
 use crate::aggregate::{Aggregate as _, Moments};
 use crate::detect::sustained::{ConditionPartial, SustainedConfig};
@@ -33,6 +33,9 @@ pub struct FeedCounters {
     /// Groups in quarantine that the workers of the process own, once for each operator that leaves one out.
     pub quarantined_groups: AtomicU64,
 }
+
+/// Rows for which work is done ahead at each opportunity, beside those in proportion to what comes in.
+const SETTLE_MIN: usize = 1_024;
 
 /// What a fold counts, in the order of its row in a checkpoint.
 #[derive(Copy, Clone)]
@@ -79,15 +82,22 @@ pub struct LatePoint {
     pub admission_time: EventTime,
 }
 
-/// One sample that waits for its pane: 32 bytes.
+/// One sample of an earlier pane that waits for its admission pane.
 #[derive(Copy, Clone, Debug)]
-struct Row {
+struct LateRow {
     slot: u32,
-    /// Set for corrections only: the event pane's distance to the admission pane.
+    /// The event pane's distance to the admission pane.
     panes_late: u32,
     partition: u64,
     event_time: EventTime,
     value: f64,
+}
+
+/// What waits for one admission pane.
+#[derive(Debug, Default)]
+struct Open {
+    rows: PaneRows<FeedPartial>,
+    corrections: Vec<LateRow>,
 }
 
 /// The rows of one feed by admission pane.
@@ -95,9 +105,21 @@ struct Row {
 struct FeedRows {
     spec: Arc<FeedSpec>,
     conditions: Vec<SustainedConfig>,
-    panes: BTreeMap<Pane, Vec<Row>>,
+    panes: BTreeMap<Pane, Open>,
     /// How many slots were announced; they are announced in order of their numbers.
     announced: Vec<bool>,
+}
+
+/// The fold of `run`, samples in order.
+fn fold_run(conditions: &[SustainedConfig], pane: Pane, run: &[Row]) -> FeedPartial {
+    let of = |config| {
+        let samples = run.iter().map(|row| (row.event_time, row.value));
+        ConditionPartial::of(config, pane, samples)
+    };
+    FeedPartial {
+        moments: Moments::of(run.iter().map(|row| row.value)),
+        conditions: conditions.iter().map(of).collect(),
+    }
 }
 
 /// Rows of all feeds on one worker.
@@ -107,6 +129,15 @@ pub struct Fold {
     sender: u32,
     counters: Arc<FeedCounters>,
     tally: FoldTally,
+    /// The partitions read here, as numbers that order like them: a row's source is an index of this.
+    sources: Vec<u64>,
+    /// The greatest admission time seen.
+    newest: EventTime,
+    /// The frontier as it was told last, and how far it lay behind the newest sample when it came there.
+    passed: EventTime,
+    lag: Option<u64>,
+    /// Rows taken in that no work was done ahead for.
+    unpaid: u64,
 }
 
 /// A partition as a number that orders like it.
@@ -141,7 +172,22 @@ impl Fold {
             sender: u32::try_from(sender).unwrap_or(u32::MAX),
             counters,
             tally,
+            sources: Vec::new(),
+            newest: EventTime::MIN,
+            passed: EventTime::MIN,
+            lag: None,
+            unpaid: 0,
         }
+    }
+
+    /// The number of `partition` among those read here.
+    fn source(&mut self, partition: u64) -> u32 {
+        let known = self.sources.iter().position(|source| *source == partition);
+        let index = known.unwrap_or(self.sources.len());
+        if known.is_none() {
+            self.sources.push(partition);
+        }
+        u32::try_from(index).unwrap_or(u32::MAX)
     }
 
     /// Takes in a batch; returns how many rows it became and appends its late points to `late`.
@@ -152,6 +198,7 @@ impl Fold {
         late: &mut Vec<LatePoint>,
     ) -> u64 {
         let partition = order(batch.partition);
+        let source = self.source(partition);
         let (mut values, mut selected, mut rows, mut too_late) = (0u64, 0u64, 0u64, 0u64);
         let mut used = 0u64;
         for point in &batch.decoded.points {
@@ -159,6 +206,7 @@ impl Fold {
             values += numbers.len() as u64;
             let targets = self.plans.of(point.series, series);
             let mut is_late = false;
+            self.newest = self.newest.max(point.admission_time);
             for (field, value) in numbers {
                 let before = selected;
                 let at = point.admission_time;
@@ -175,12 +223,18 @@ impl Fold {
                         continue;
                     }
                     rows += 1;
-                    feed.panes.entry(admission_pane).or_default().push(Row {
-                        slot: target.slot,
+                    let (slot, event_time, value) = (target.slot, point.event_time, *value);
+                    let open = feed.panes.entry(admission_pane).or_default();
+                    if panes_late == 0 {
+                        open.rows.push(Row { slot, source, event_time, value });
+                        continue;
+                    }
+                    open.corrections.push(LateRow {
+                        slot,
                         panes_late: u32::try_from(panes_late).unwrap_or(u32::MAX),
                         partition,
-                        event_time: point.event_time,
-                        value: *value,
+                        event_time,
+                        value,
                     });
                 }
                 used += u64::from(selected > before);
@@ -204,6 +258,7 @@ impl Fold {
         self.counters.filtered.fetch_add(values - used, Ordering::Relaxed);
         self.counters.selected.fetch_add(selected, Ordering::Relaxed);
         self.counters.late.fetch_add(too_late, Ordering::Relaxed);
+        self.unpaid += rows;
         rows
     }
 
@@ -217,57 +272,103 @@ impl Fold {
         self.feeds.get(feed)?.panes.keys().next().copied()
     }
 
-    /// Folds the rows of `pane` and appends the messages; returns how many rows there were.
-    pub fn close(&mut self, feed: usize, pane: Pane, out: &mut Vec<FeedMessage>) -> u64 {
-        let (Some(rows), Some(slots)) = (self.feeds.get_mut(feed), self.plans.slots(feed)) else {
+    /// Whether a rule listens to feed `feed`.
+    pub fn has_rules(&self, feed: usize) -> bool {
+        self.feeds.get(feed).is_some_and(|feed| !feed.spec.rules.is_empty())
+    }
+
+    /// Does work ahead for panes that the frontier, at `passed`, has not come to but from which nothing more is
+    /// expected: those that ended half as long ago as the newest sample leads when the frontier advances. Some
+    /// rows for each that was taken in since, so that it is spread over the time until they close.
+    pub fn settle(&mut self, passed: EventTime) {
+        let newest = self.newest.as_millis();
+        if passed > self.passed {
+            self.passed = passed;
+            self.lag = Some(newest.saturating_sub(passed.as_millis()));
+        }
+        let Some(lag) = self.lag else { return };
+        let quiet = newest.saturating_sub(lag / 2);
+        let unpaid = usize::try_from(std::mem::take(&mut self.unpaid)).unwrap_or(usize::MAX);
+        let mut may_begin = true;
+        for (index, feed) in self.feeds.iter_mut().enumerate() {
+            let size = feed.spec.pane;
+            // All rows of a pane in half of the time until it closes.
+            let pace = (size.as_millis() * 4 / lag.max(1)).clamp(4, 64) as usize;
+            let mut budget = SETTLE_MIN + unpaid.saturating_mul(pace);
+            let slots = self.plans.slots(index).map_or(0, |slots| slots.groups.len());
+            for (pane, Open { rows, .. }) in &mut feed.panes {
+                if size.end(*pane).as_millis() > quiet || budget == 0 {
+                    break;
+                }
+                if !rows.has_begun() {
+                    // One at a time: it cannot be done in parts.
+                    if !std::mem::take(&mut may_begin) {
+                        break;
+                    }
+                    rows.begin(slots);
+                }
+                let conditions = &feed.conditions;
+                let done = rows.advance(budget, |run| fold_run(conditions, *pane, run));
+                budget = budget.saturating_sub(done);
+            }
+        }
+    }
+
+    /// Folds the rows of `pane` and hands out the messages; returns how many rows there were.
+    pub fn close(&mut self, feed: usize, pane: Pane, mut out: impl FnMut(FeedMessage)) -> u64 {
+        let (Some(feed), Some(slots)) = (self.feeds.get_mut(feed), self.plans.slots(feed)) else {
             return 0;
         };
-        let Some(mut samples) = rows.panes.remove(&pane) else { return 0 };
-        samples.sort_unstable_by(|a, b| {
-            (a.slot, std::cmp::Reverse(a.panes_late), a.partition, a.event_time)
-                .cmp(&(b.slot, std::cmp::Reverse(b.panes_late), b.partition, b.event_time))
-                .then(a.value.total_cmp(&b.value))
-        });
-        rows.announced.resize(slots.groups.len(), false);
-        let runs = samples.chunk_by(|a, b| {
-            (a.slot, a.panes_late, a.partition) == (b.slot, b.panes_late, b.partition)
-        });
-        let mut corrections = 0u64;
-        for run in runs {
-            let Some(first) = run.first() else { continue };
-            let Some((labels, hash)) = slots.groups.get(first.slot as usize) else { continue };
-            let (sender, slot, hash) = (self.sender, first.slot, *hash);
-            if let Some(announced) = rows.announced.get_mut(slot as usize)
+        let Some(Open { rows, mut corrections }) = feed.panes.remove(&pane) else { return 0 };
+        let late = corrections.len() as u64;
+        let count = rows.len() as u64 + late;
+        feed.announced.resize(slots.groups.len(), false);
+        let (sender, announced, conditions) = (self.sender, &mut feed.announced, &feed.conditions);
+        let mut tell = |slot: u32, order: u64, event_pane: Pane, partial: FeedPartial| {
+            let at = slot as usize;
+            let Some((labels, bucket)) = slots.groups.get(at).zip(slots.buckets.get(at)) else {
+                return;
+            };
+            if let Some(announced) = announced.get_mut(at)
                 && !std::mem::replace(announced, true)
             {
-                out.push(FeedMessage::Group { hash, sender, slot, labels: labels.clone() });
+                let hash = labels.stable_hash();
+                out(FeedMessage::Group { hash, sender, slot, labels: labels.clone() });
             }
-            let late = first.panes_late > 0;
-            corrections += if late { run.len() as u64 } else { 0 };
-            let mut conditions = SmallVec::new();
-            if !late && !rows.conditions.is_empty() {
-                let samples = || run.iter().map(|row| (row.event_time, row.value));
-                let of = |config| ConditionPartial::of(config, pane, samples());
-                conditions.extend(rows.conditions.iter().map(of));
-            }
-            out.push(FeedMessage::Partial {
-                bucket: bucket_of(hash),
+            let (bucket, admission_pane) = (*bucket, pane);
+            out(FeedMessage::Partial {
+                bucket,
                 sender,
                 slot,
-                order: first.partition,
-                event_pane: Pane(pane.0 - u64::from(first.panes_late)),
-                admission_pane: pane,
-                partial: FeedPartial {
-                    moments: Moments::of(run.iter().map(|row| row.value)),
-                    conditions,
-                },
+                order,
+                event_pane,
+                admission_pane,
+                partial,
             });
+        };
+        let fold = |run: &[Row]| fold_run(conditions, pane, run);
+        rows.finish(slots.groups.len(), fold, |run, partial| {
+            let Some(first) = run.first() else { return };
+            let Some(order) = self.sources.get(first.source as usize) else { return };
+            tell(first.slot, *order, pane, partial);
+        });
+        let key = |row: &LateRow| (row.slot, Reverse(row.panes_late), row.partition);
+        corrections.sort_unstable_by(|a, b| {
+            let times = (key(a), a.event_time).cmp(&(key(b), b.event_time));
+            times.then(a.value.total_cmp(&b.value))
+        });
+        for run in corrections.chunk_by(|a, b| key(a) == key(b)) {
+            let Some(first) = run.first() else { continue };
+            let moments = Moments::of(run.iter().map(|row| row.value));
+            let partial = FeedPartial { moments, conditions: Default::default() };
+            let event_pane = Pane(pane.0 - u64::from(first.panes_late));
+            tell(first.slot, first.partition, event_pane, partial);
         }
-        let at = rows.spec.pane.start(pane);
-        self.tally.add(Unit::Corrections as usize, at, corrections);
-        self.tally.add(Unit::Merged as usize, at, samples.len() as u64);
-        self.counters.corrections.fetch_add(corrections, Ordering::Relaxed);
-        self.counters.merged.fetch_add(samples.len() as u64, Ordering::Relaxed);
-        samples.len() as u64
+        let at = feed.spec.pane.start(pane);
+        self.tally.add(Unit::Corrections as usize, at, late);
+        self.tally.add(Unit::Merged as usize, at, count);
+        self.counters.corrections.fetch_add(late, Ordering::Relaxed);
+        self.counters.merged.fetch_add(count, Ordering::Relaxed);
+        count
     }
 }

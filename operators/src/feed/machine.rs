@@ -1,5 +1,6 @@
 //! The machine behind a feed: all its windows and detectors, on the worker that owns the groups.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
@@ -10,6 +11,7 @@ use tidewatch_dataflow::operator::{Entry, GroupId, Inbox, PaneMachine};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
+use super::index::LabelsIndex;
 use super::quarantine::{self, Quarantine, WINDOWS};
 use super::rule::{Rule, project};
 use super::statistic::WindowConsumer;
@@ -59,8 +61,9 @@ pub struct FeedMachine {
     pub(super) rules: Vec<Rule>,
     /// Labels by number. Shared with [`evaluation`](crate::evaluation) while a pane is applied.
     pub(super) groups: Arc<Vec<Labels>>,
-    pub(super) by_labels: FxHashMap<Labels, GroupId>,
-    by_slot: FxHashMap<(u32, u32), GroupId>,
+    pub(super) by_labels: LabelsIndex,
+    /// For each sender the numbers of its slots.
+    by_slot: FxHashMap<u32, Vec<Option<NonZeroU32>>>,
     /// Windows, then rules.
     pub(super) operators: Arc<[OperatorId]>,
     pub(super) quarantine: Quarantine,
@@ -95,7 +98,7 @@ impl FeedMachine {
             columns_from: complete_from,
             rules,
             groups: Arc::default(),
-            by_labels: FxHashMap::default(),
+            by_labels: LabelsIndex::default(),
             by_slot: FxHashMap::default(),
         })
     }
@@ -104,14 +107,20 @@ impl FeedMachine {
     pub fn receive(&mut self, message: FeedMessage, inbox: &mut Inbox<FeedPartial>) {
         match message {
             FeedMessage::Group { sender, slot, labels, .. } => {
-                let next = GroupId(u32::try_from(self.groups.len()).unwrap_or(u32::MAX));
-                let group = *self.by_labels.entry(labels).or_insert_with_key(|labels| {
-                    // Nobody else has it between two panes.
-                    Arc::make_mut(&mut self.groups).push(labels.clone());
-                    self.quarantine.number(labels, next);
-                    next
-                });
-                self.by_slot.insert((sender, slot), group);
+                // Nobody else has them between two panes.
+                let groups = Arc::make_mut(&mut self.groups);
+                let (group, is_new) = self.by_labels.find_or_push(labels, groups);
+                if is_new && let Some(labels) = groups.last() {
+                    self.quarantine.number(labels, GroupId(group));
+                }
+                let slots = self.by_slot.entry(sender).or_default();
+                if slots.len() <= slot as usize {
+                    slots.resize(slot as usize + 1, None);
+                }
+                if let Some(entry) = slots.get_mut(slot as usize) {
+                    // There are fewer groups than that.
+                    *entry = NonZeroU32::new(group.saturating_add(1));
+                }
             }
             FeedMessage::Partial {
                 sender,
@@ -123,7 +132,9 @@ impl FeedMachine {
                 ..
             } => {
                 // A sender announces every slot before its first use, on the same channel.
-                let Some(group) = self.by_slot.get(&(sender, slot)).copied() else { return };
+                let slots = self.by_slot.get(&sender);
+                let group = slots.and_then(|slots| slots.get(slot as usize).copied()?);
+                let Some(group) = group.map(|number| GroupId(number.get() - 1)) else { return };
                 inbox.admit(admission_pane, Entry { group, event_pane, order, partial });
             }
         }

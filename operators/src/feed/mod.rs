@@ -8,10 +8,11 @@
 //!
 //! # Semantics
 //! A sample is one number of one point that a feed selects. Samples wait in rows, one flat buffer for each
-//! admission pane, until the frontier passes the pane; then the rows are sorted by (group, event pane,
-//! partition, event time, value) and every run is folded into one partial. Sorting first makes the fold
-//! a function of the set of samples: no order of arrival shows in a sum, to the bit. Partials are shipped
-//! once, to the worker that owns the group's bucket, and merged there in partition order.
+//! admission pane, until the frontier passes the pane; by then the rows are sorted by (group, event pane,
+//! partition, event time, value) and every run is folded into one partial, most of it ahead of time (see
+//! `rows.rs`). Sorting first makes the fold a function of the set of samples: no order of arrival shows in a
+//! sum, to the bit. Partials are shipped once, to the worker that owns the group's bucket, and merged there in
+//! partition order.
 //!
 //! # Late records
 //! A sample whose event pane lies before its admission pane is a correction for the windows and late for the
@@ -24,10 +25,12 @@
 //! one tree of partial aggregates; how its state gets into checkpoints and back is told in `state/mod.rs`.
 
 mod fold;
+mod index;
 mod machine;
 mod message;
 mod plan;
 mod quarantine;
+mod rows;
 mod rule;
 mod shell;
 mod spec;

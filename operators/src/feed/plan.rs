@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use rustc_hash::FxHashMap;
-use smallvec::SmallVec;
 use tidewatch_dataflow::series::{FieldId, Labels, SeriesId, SeriesTable};
 
 use super::FeedSpec;
+use super::index::LabelsIndex;
+use super::message::bucket_of;
 
 /// Where a field of a series goes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -22,22 +22,33 @@ pub struct Target {
 /// The groups of one feed that one worker has seen.
 #[derive(Debug, Default)]
 pub struct Slots {
-    by_labels: FxHashMap<Labels, u32>,
-    /// For each slot its labels and their stable hash.
-    pub(super) groups: Vec<(Labels, u64)>,
+    index: LabelsIndex,
+    /// The labels of each slot.
+    pub(super) groups: Vec<Labels>,
+    /// The bucket of each slot.
+    pub(super) buckets: Vec<u8>,
 }
 
 impl Slots {
     fn slot(&mut self, labels: Labels) -> u32 {
-        if let Some(slot) = self.by_labels.get(&labels) {
-            return *slot;
+        let (slot, is_new) = self.index.find_or_push(labels, &mut self.groups);
+        if is_new {
+            let hash = self.groups.last().map_or(0, Labels::stable_hash);
+            self.buckets.push(bucket_of(hash));
         }
-        let slot = u32::try_from(self.groups.len()).unwrap_or(u32::MAX);
-        self.groups.push((labels.clone(), labels.stable_hash()));
-        self.by_labels.insert(labels, slot);
         slot
     }
 }
+
+/// Where the targets of a series stand.
+#[derive(Copy, Clone, Debug)]
+struct Span {
+    first: u32,
+    count: u32,
+}
+
+/// No plan was made yet.
+const UNKNOWN: Span = Span { first: 0, count: u32::MAX };
 
 /// The plans of one worker.
 #[derive(Debug)]
@@ -45,7 +56,9 @@ pub struct Plans {
     feeds: Vec<Arc<FeedSpec>>,
     fields: Vec<Option<FieldId>>,
     slots: Vec<Slots>,
-    by_series: Vec<Option<SmallVec<[Target; 2]>>>,
+    by_series: Vec<Span>,
+    /// The targets of one series after the other: 12 bytes each, and 8 for a series.
+    targets: Vec<Target>,
 }
 
 impl Plans {
@@ -56,6 +69,7 @@ impl Plans {
             fields: vec![None; feeds.len()],
             slots: feeds.iter().map(|_| Slots::default()).collect(),
             by_series: Vec::new(),
+            targets: Vec::new(),
         }
     }
 
@@ -68,19 +82,24 @@ impl Plans {
     pub fn of(&mut self, series: SeriesId, table: &mut SeriesTable) -> &[Target] {
         let at = series.0 as usize;
         if self.by_series.len() <= at {
-            self.by_series.resize_with(at + 1, || None);
+            self.by_series.resize(at + 1, UNKNOWN);
         }
-        if self.by_series.get(at).is_some_and(Option::is_none) {
-            let plan = self.compile(series, table);
-            if let Some(entry) = self.by_series.get_mut(at) {
-                *entry = Some(plan);
+        if self.by_series.get(at).is_some_and(|span| span.count == UNKNOWN.count) {
+            let first = self.targets.len();
+            self.compile(series, table);
+            let count = u32::try_from(self.targets.len() - first).unwrap_or_default();
+            if let Some(span) = self.by_series.get_mut(at) {
+                // There are fewer series than 2^32, and most have one target or none.
+                *span = Span { first: u32::try_from(first).unwrap_or(u32::MAX), count };
             }
         }
-        self.by_series.get(at).and_then(|plan| plan.as_deref()).unwrap_or(&[])
+        let Span { first, count } = self.by_series.get(at).copied().unwrap_or(UNKNOWN);
+        let targets = self.targets.get(first as usize..).unwrap_or_default();
+        targets.get(..count as usize).unwrap_or_default()
     }
 
-    fn compile(&mut self, series: SeriesId, table: &mut SeriesTable) -> SmallVec<[Target; 2]> {
-        let mut targets = SmallVec::new();
+    /// Appends the targets of `series`.
+    fn compile(&mut self, series: SeriesId, table: &mut SeriesTable) {
         for (index, feed) in self.feeds.iter().enumerate() {
             let Some(known) = table.series(series) else { continue };
             if !feed.selector.matches(known) {
@@ -98,9 +117,8 @@ impl Plans {
             }
             if let Some(field) = *field {
                 let feed = u32::try_from(index).unwrap_or(u32::MAX);
-                targets.push(Target { field, feed, slot: slots.slot(group) });
+                self.targets.push(Target { field, feed, slot: slots.slot(group) });
             }
         }
-        targets
     }
 }

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use rustc_hash::FxHashMap;
 use tidewatch_dataflow::checkpoint::Shard;
 use tidewatch_dataflow::ingest::Quarantined;
 use tidewatch_dataflow::operator::{Entry, GroupId};
@@ -92,14 +91,18 @@ impl Quarantine {
     }
 
     /// Begins what has to have begun when `pane` is applied: operators, and groups that have a number.
-    fn begin(&mut self, pane: Pane, numbers: &FxHashMap<Labels, GroupId>) -> Vec<(usize, GroupId)> {
+    fn begin(
+        &mut self,
+        pane: Pane,
+        number: impl Fn(&Labels) -> Option<GroupId>,
+    ) -> Vec<(usize, GroupId)> {
         let mut begun = Vec::new();
         for held in self.held.iter_mut().filter(|held| !held.has_begun && held.from <= pane) {
             held.has_begun = true;
-            if let Some(group) = numbers.get(&held.group) {
-                begun.push((held.operator, *group));
+            if let Some(group) = number(&held.group) {
+                begun.push((held.operator, group));
                 if let Some(out) = self.out.get_mut(held.operator) {
-                    out.insert(*group);
+                    out.insert(group);
                 }
             }
         }
@@ -153,7 +156,9 @@ impl FeedMachine {
         entries: &[Entry<FeedPartial>],
         out: &mut Vec<FeedOutput>,
     ) {
-        for (operator, group) in self.quarantine.begin(pane, &self.by_labels) {
+        let (index, groups) = (&self.by_labels, &self.groups);
+        let number = |labels: &Labels| index.find(labels, groups).map(GroupId);
+        for (operator, group) in self.quarantine.begin(pane, number) {
             if operator == WINDOWS {
                 self.windows.forget(group);
             }
@@ -171,10 +176,10 @@ impl FeedMachine {
     pub(super) fn next_quarantine(&self) -> Option<Pane> {
         let waiting = self.quarantine.held.iter().filter(|held| !held.has_begun);
         let ending = waiting.filter(|held| {
-            let group = self.by_labels.get(&held.group);
+            let group = self.by_labels.find(&held.group, &self.groups).map(GroupId);
             let mut rules = self.rules.iter().enumerate();
             rules.any(|(index, state)| {
-                rule(index) == held.operator && group.is_some_and(|g| state.open.contains_key(g))
+                rule(index) == held.operator && group.is_some_and(|g| state.open.contains_key(&g))
             })
         });
         ending.map(|held| held.from).min()

@@ -71,11 +71,11 @@ pub(super) struct Rule {
 
 /// The entries of a pane with only the part that one consumer wants, without those of the groups in `left_out`.
 pub(super) fn project<P>(
-    entries: &[Entry<FeedPartial>],
+    entries: &mut [Entry<FeedPartial>],
     left_out: &BTreeSet<GroupId>,
-    mut part: impl FnMut(&Entry<FeedPartial>) -> Option<P>,
+    mut part: impl FnMut(&mut Entry<FeedPartial>) -> Option<P>,
 ) -> Vec<Entry<P>> {
-    let entries = entries.iter().filter(|entry| !left_out.contains(&entry.group));
+    let entries = entries.iter_mut().filter(|entry| !left_out.contains(&entry.group));
     let projected = entries.filter_map(|entry| {
         let partial = part(entry)?;
         let (group, event_pane, order) = (entry.group, entry.event_pane, entry.order);
@@ -102,32 +102,33 @@ impl Rule {
     }
 
     /// Applies admission pane `pane`, but for the groups in `left_out`, and puts the transitions it makes into
-    /// `told`.
+    /// `told`. What only this rule looks at is taken out of `entries`.
     pub(super) fn apply(
         &mut self,
         (spec, groups): (&RuleSpec, &[Labels]),
         pane: Pane,
-        entries: &[Entry<FeedPartial>],
+        entries: &mut [Entry<FeedPartial>],
         left_out: &BTreeSet<GroupId>,
         told: &mut impl Extend<Transition>,
     ) {
         // A detector decides once: corrections are late for it.
-        let on_time = |e: &&Entry<FeedPartial>| e.event_pane == pane;
+        let on_time = |e: &&mut Entry<FeedPartial>| e.event_pane == pane;
         let is_due = self.next_due().is_some_and(|due| due <= pane);
         let (episodes, all) = match &mut self.watcher {
             Watcher::Sustained(index, machine) => {
-                let part = |e: &Entry<FeedPartial>| e.partial.conditions.get(*index).cloned()?;
+                let part =
+                    |e: &mut Entry<FeedPartial>| e.partial.conditions.get_mut(*index)?.take();
                 drive(machine, pane, project(entries, left_out, part))
             }
             Watcher::Burst(machine) => {
-                let part = |e: &Entry<FeedPartial>| {
+                let part = |e: &mut Entry<FeedPartial>| {
                     Some(e).filter(on_time).map(|e| e.partial.moments.count)
                 };
                 drive(machine, pane, project(entries, left_out, part))
             }
             Watcher::Anomaly(machine) => {
                 let part =
-                    |e: &Entry<FeedPartial>| Some(e).filter(on_time).map(|e| e.partial.moments);
+                    |e: &mut Entry<FeedPartial>| Some(e).filter(on_time).map(|e| e.partial.moments);
                 drive(machine, pane, project(entries, left_out, part))
             }
         };

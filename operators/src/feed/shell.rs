@@ -19,6 +19,9 @@ use super::fold::{Fold, LatePoint};
 use super::machine::{FeedMachine, FeedOutput};
 use super::{FeedBatch, FeedMessage};
 
+/// After so many messages those behind have their turn: at about 100 bytes each, 1.6 MB.
+const HANDED_OUT_MAX: u64 = 16_384;
+
 /// The streams of [`fold`].
 pub struct Folded<'scope> {
     /// For each feed its messages, not yet exchanged.
@@ -30,7 +33,9 @@ pub struct Folded<'scope> {
 /// Folds the points of `batches` on the worker that read them.
 ///
 /// Each feed has its own output and holds its own capability, at the start of the first pane that is not
-/// closed: one pane behind its input at most.
+/// closed: one pane behind its input at most. Feeds with rules close first, and after much was handed out the
+/// operators behind are given their turn: so an alert does not wait for the other feeds, nor is everything held
+/// in memory that all of them say of one pane.
 pub fn fold<'scope>(
     batches: StreamVec<'scope, EventTime, PointBatch>,
     panes: &[PaneSize],
@@ -39,6 +44,7 @@ pub fn fold<'scope>(
     open: OpenPoints,
     stop: StopFlag,
 ) -> Folded<'scope> {
+    let batches_scope = batches.scope();
     let mut builder = OperatorBuilder::new("fold".to_owned(), batches.scope());
     let mut input = builder.new_input(batches, Pipeline);
     let panes = panes.to_vec();
@@ -51,11 +57,14 @@ pub fn fold<'scope>(
     }
     let (letters, late_stream) = builder.new_output::<Vec<DeadLetter>>();
     let mut letters = OutputBuilder::from(letters);
+    let activator = batches_scope.activator_for(builder.operator_info().address);
+    let mut order: Vec<usize> = (0..panes.len()).collect();
+    order.sort_by_key(|feed| !state.has_rules(*feed));
     builder.build(move |mut capabilities| {
         // Late points travel with the batch that brought them.
         capabilities.truncate(panes.len());
         let mut held: Vec<_> = capabilities.into_iter().map(Some).collect();
-        let (mut late, mut messages) = (Vec::new(), Vec::new());
+        let mut late = Vec::new();
         move |frontiers| {
             // 1. Admit: samples become rows in their admission panes.
             let mut letters = letters.activate();
@@ -73,18 +82,30 @@ pub fn fold<'scope>(
                 return;
             }
             let passed = frontiers.first().and_then(|f| f.frontier().first().copied());
-            for (feed, ((size, held), output)) in
-                panes.iter().zip(&mut held).zip(&mut outputs).enumerate()
-            {
+            let mut handed_out = 0;
+            for feed in &order {
+                let (Some(size), Some(held), Some(output)) =
+                    (panes.get(*feed), held.get_mut(*feed), outputs.get_mut(*feed))
+                else {
+                    continue;
+                };
                 let Some(capability) = held.as_mut() else { continue };
                 // 2. Close: every pane that the frontier has passed, in order.
-                while let Some(pane) = state.first_open(feed)
+                while let Some(pane) = state.first_open(*feed)
                     && passed.is_none_or(|time| size.end(pane) <= time)
                 {
-                    open.remove(state.close(feed, pane, &mut messages));
+                    if handed_out > HANDED_OUT_MAX {
+                        activator.activate();
+                        return;
+                    }
                     let at = size.start(pane).max(*capability.time());
                     let mut output = output.activate();
-                    output.session(&capability.delayed(&at)).give_iterator(messages.drain(..));
+                    let at = capability.delayed(&at);
+                    let mut session = output.session(&at);
+                    open.remove(state.close(*feed, pane, |message| {
+                        handed_out += 1;
+                        session.give(message);
+                    }));
                 }
                 // 3. Release.
                 match passed {
@@ -97,6 +118,8 @@ pub fn fold<'scope>(
             }
             if let Some(time) = passed {
                 state.put_if_due(time);
+                // 4. Do ahead what can be done for the next panes.
+                state.settle(time);
             }
         }
     });

@@ -7,7 +7,7 @@
 use std::{path::Path, process::Command};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use tidewatch_testkit::cache::{self, Artifact};
 
 use crate::services::{self, ServicesCommand};
@@ -25,9 +25,31 @@ pub(crate) struct ChaosArguments {
     /// What data, faults and moments are drawn from. Default: another one each time, printed.
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// Where the program keeps its state. Default: drawn from the seed.
+    #[arg(long, value_enum)]
+    state: Option<StatePlace>,
     /// Seconds of event time that pass in a second. Default: 60, and 15 with more than 100 kills.
     #[arg(long, value_name = "N")]
     speed: Option<u32>,
+}
+
+/// Where state is kept.
+#[derive(Copy, Clone, Debug, PartialEq, Eq, ValueEnum)]
+enum StatePlace {
+    /// In a folder.
+    Folder,
+    /// In a bucket of a fake of S3.
+    S3,
+}
+
+impl StatePlace {
+    /// As the test is told.
+    fn as_str(self) -> &'static str {
+        match self {
+            StatePlace::Folder => "folder",
+            StatePlace::S3 => "s3",
+        }
+    }
 }
 
 /// Runs it; whether all was well.
@@ -52,6 +74,9 @@ fn command(arguments: &ChaosArguments) -> Command {
         if let Some(value) = value {
             command.env(format!("TIDEWATCH_CHAOS_{name}"), value.to_string());
         }
+    }
+    if let Some(state) = arguments.state {
+        command.env("TIDEWATCH_CHAOS_STATE", state.as_str());
     }
     command
 }
@@ -79,9 +104,11 @@ mod tests {
 
     #[test]
     fn the_test_is_told_what_was_asked_for() {
-        let line = ["--kills", "1000", "--seed", "7"];
+        let line = ["--kills", "1000", "--seed", "7", "--state", "s3"];
         assert_eq!(variable(&line, "TIDEWATCH_CHAOS_KILLS").as_deref(), Some("1000"));
         assert_eq!(variable(&line, "TIDEWATCH_CHAOS_SEED").as_deref(), Some("7"));
+        assert_eq!(variable(&line, "TIDEWATCH_CHAOS_STATE").as_deref(), Some("s3"));
+        assert_eq!(variable(&[], "TIDEWATCH_CHAOS_STATE"), None, "drawn from the seed");
         assert_eq!(variable(&[], "TIDEWATCH_CHAOS_KILLS").as_deref(), Some("25"));
         assert_eq!(variable(&[], "TIDEWATCH_CHAOS_SEED"), None, "drawn by the test");
     }

@@ -5,6 +5,7 @@
 //! interrupt. See [`tidewatch_testkit::cache`] for the folder and its rules.
 
 mod artifact;
+mod producers;
 mod recipe;
 pub(crate) mod toolchain;
 

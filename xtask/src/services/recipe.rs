@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, Result};
 use tidewatch_testkit::cache::{self, Artifact};
 
+use super::producers;
 use super::toolchain::{self, Tool};
 use crate::shell::{Job, capture};
 
@@ -17,7 +18,7 @@ use crate::shell::{Job, capture};
 const DOWNLOAD_LIMIT: Duration = Duration::from_mins(15);
 /// How long a build may take: InfluxDB needs about 15 CPU minutes, on cores
 /// that the tests share.
-const BUILD_LIMIT: Duration = Duration::from_mins(60);
+pub(super) const BUILD_LIMIT: Duration = Duration::from_mins(60);
 
 /// The plugin that fetches jars, with its version: Maven picks none by itself.
 const MAVEN_PLUGIN: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1";
@@ -85,6 +86,44 @@ pub(crate) const RECIPES: &[Recipe] = &[
         make: smtp,
     },
     Recipe {
+        artifact: cache::TELEGRAF,
+        summary: "Telegraf, built from its Go module with the plugins in use",
+        run_tools: &[],
+        make_tools: &[toolchain::GO],
+        usable: |folder| toolchain::is_executable(&folder.join("telegraf")),
+        make: producers::telegraf,
+    },
+    Recipe {
+        artifact: cache::AGENTS,
+        summary: "rsyslog and collectd of the distribution",
+        run_tools: &[toolchain::RSYSLOG, toolchain::COLLECTD, toolchain::COLLECTD_KAFKA],
+        make_tools: &[],
+        usable: |folder| {
+            ["rsyslogd", "collectd"].iter().all(|name| named_program(&folder.join(name)).is_some())
+        },
+        make: producers::agents,
+    },
+    Recipe {
+        artifact: cache::PROMETHEUS,
+        summary: "Prometheus and promtool of the distribution",
+        run_tools: &[toolchain::PROMETHEUS],
+        make_tools: &[],
+        usable: |folder| {
+            ["prometheus", "promtool"]
+                .iter()
+                .all(|name| named_program(&folder.join(name)).is_some())
+        },
+        make: producers::prometheus,
+    },
+    Recipe {
+        artifact: cache::GRAFANA_SCHEMA,
+        summary: "the types of Grafana's dashboards, and TypeScript",
+        run_tools: &[toolchain::NODE],
+        make_tools: &[toolchain::NPM],
+        usable: |folder| folder.join("node_modules/@grafana/schema").is_dir(),
+        make: grafana_schema,
+    },
+    Recipe {
         artifact: cache::BROWSER,
         summary: "Chromium and its driver for the page test",
         run_tools: &[toolchain::NODE, toolchain::CHROMIUM],
@@ -108,7 +147,7 @@ pub(crate) fn named_program(file: &Path) -> Option<PathBuf> {
     toolchain::is_executable(&path).then_some(path)
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(super) fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(|| format!("could not write `{}`", path.display()))
 }
 
@@ -193,7 +232,7 @@ fn active_rust_toolchain() -> Option<String> {
 }
 
 /// Takes settings meant for this workspace's own build out of a foreign one.
-fn without_cargo_settings(command: &mut Command) -> &mut Command {
+pub(super) fn without_cargo_settings(command: &mut Command) -> &mut Command {
     ["CARGO_TARGET_DIR", "CARGO_BUILD_TARGET", "CARGO_ENCODED_RUSTFLAGS", "RUSTFLAGS"]
         .into_iter()
         .fold(command, |command, name| command.env_remove(name))
@@ -233,13 +272,23 @@ fn smtp_usable(folder: &Path) -> bool {
 fn browser(site: &Site<'_>) -> Result<()> {
     let chromium = toolchain::ensure(&toolchain::CHROMIUM, site.job)?;
     site.job.say("fetching the driver");
+    npm_packages(site, "xtask/browser")?;
+    write(&site.part.join("chromium"), &chromium.display().to_string())
+}
+
+fn grafana_schema(site: &Site<'_>) -> Result<()> {
+    site.job.say("fetching the types");
+    npm_packages(site, "xtask/grafana")
+}
+
+/// The packages that the lock file in `folder` names.
+fn npm_packages(site: &Site<'_>, folder: &str) -> Result<()> {
     for file in ["package.json", "package-lock.json"] {
-        copy(&site.project.join("xtask/browser").join(file), &site.part.join(file))?;
+        copy(&site.project.join(folder).join(file), &site.part.join(file))?;
     }
     let mut npm = Command::new("npm");
     npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"]);
-    site.job.run(npm.current_dir(site.part), DOWNLOAD_LIMIT)?;
-    write(&site.part.join("chromium"), &chromium.display().to_string())
+    site.job.run(npm.current_dir(site.part), DOWNLOAD_LIMIT)
 }
 
 fn cargo_deny(site: &Site<'_>) -> Result<()> {

@@ -79,6 +79,31 @@ pub(crate) const NPM: Tool = Tool { name: "npm", find: || on_path("npm"), packag
 pub(crate) const CHROMIUM: Tool =
     Tool { name: "Chromium (chromium)", find: find_chromium, packages: &["chromium"] };
 
+/// Writes log lines to Kafka.
+pub(crate) const RSYSLOG: Tool = Tool {
+    name: "rsyslog with its Kafka output (rsyslogd)",
+    find: || system_library("rsyslog/omkafka.so").and_then(|_| system_program("rsyslogd")),
+    packages: &["rsyslog-kafka"],
+};
+/// Writes metrics to Kafka.
+pub(crate) const COLLECTD: Tool = Tool {
+    name: "collectd with its Kafka output",
+    find: || system_library("collectd/write_kafka.so").and_then(|_| system_program("collectd")),
+    packages: &["collectd-core"],
+};
+/// The libraries that collectd's Kafka output wants.
+pub(crate) const COLLECTD_KAFKA: Tool = Tool {
+    name: "the library that collectd writes JSON with (libyajl2)",
+    find: || system_library("libyajl.so.2"),
+    packages: &["libyajl2"],
+};
+/// Prometheus.
+pub(crate) const PROMETHEUS: Tool = Tool {
+    name: "Prometheus and promtool",
+    find: || on_path("promtool").and_then(|_| on_path("prometheus")),
+    packages: &["prometheus"],
+};
+
 /// Finds `tool`, installing it if that is possible.
 pub(crate) fn ensure(tool: &Tool, job: &Job) -> Result<PathBuf> {
     let Err(problem) = (tool.find)() else {
@@ -136,6 +161,23 @@ pub(crate) fn on_path(program: &str) -> Result<PathBuf, String> {
         .map(|folder| folder.join(program))
         .find(|candidate| is_executable(candidate))
         .ok_or_else(|| format!("`{program}` is not on the PATH"))
+}
+
+/// The path of a program that lies beside those of the system's administrator, who alone has them on the `PATH`.
+pub(crate) fn system_program(program: &str) -> Result<PathBuf, String> {
+    let found = on_path(program);
+    found.or_else(|problem| {
+        let path = Path::new("/usr/sbin").join(program);
+        if is_executable(&path) { Ok(path) } else { Err(problem) }
+    })
+}
+
+/// The path of a shared library, from the folders where distributions put them.
+fn system_library(file: &str) -> Result<PathBuf, String> {
+    let folders =
+        ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64", "/usr/lib"];
+    let paths = folders.iter().map(|folder| Path::new(folder).join(file));
+    paths.into_iter().find(|path| path.is_file()).ok_or_else(|| format!("there is no `{file}`"))
 }
 
 /// Whether `path` is a file that may be run.

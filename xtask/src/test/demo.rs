@@ -1,4 +1,4 @@
-//! The released program: its demo in figures, and its page in a browser.
+//! The released program: its demo in figures, its page in a browser, and how fast its parts are beside each other.
 
 use std::{
     env,
@@ -19,19 +19,32 @@ use crate::{
 
 /// How long a demo of 90 seconds may take, catching up and stopping included.
 const DEMO_LIMIT: Duration = Duration::from_mins(5);
+/// How long the ratios may take, which are seconds of CPU.
+const GATE_LIMIT: Duration = Duration::from_mins(5);
 /// How long the browser may take to see what it waits for.
 const PAGE_LIMIT: Duration = Duration::from_mins(5);
 
-/// Builds the program as it is released, and gives its path.
-fn build(context: &Context, job: &Job) -> Result<PathBuf> {
-    let arguments = ["build", "--release", "--package", "tidewatch", "--bins"];
-    job.run(&mut context.cargo(&arguments), COMPILE_LIMIT)?;
-    Ok(context.targets.folder.join("release/tidewatch"))
+/// Builds the program as it is released and the gate, and gives the path of the one called `name`.
+///
+/// All steps here build the same things, so that cargo chooses the same features and the second has nothing to do.
+fn build(context: &Context, job: &Job, name: &str) -> Result<PathBuf> {
+    let packages = ["--package", "tidewatch", "--package", "tidewatch-benches"];
+    let mut command = context.cargo(&["build", "--release"]);
+    command.args(packages).args(["--bin", "tidewatch", "--bin", "gate"]);
+    job.run(&mut command, COMPILE_LIMIT)?;
+    Ok(context.targets.folder.join("release").join(name))
+}
+
+/// Ratios of what must not get slower, inside one run; fails when one is above its limit.
+pub(super) fn gate(context: &Context, job: &Job) -> Result<Outcome> {
+    let program = build(context, job, "gate")?;
+    job.run(Command::new(program).current_dir(&context.project), GATE_LIMIT)?;
+    Ok(Outcome::Passed(String::new()))
 }
 
 /// The demo, which fails when it misses a fault or raises a false alarm.
 pub(super) fn run(context: &Context, job: &Job) -> Result<Outcome> {
-    let program = build(context, job)?;
+    let program = build(context, job, "tidewatch")?;
     let report = context.output.join("demo.json");
     let mut demo = Command::new(program);
     demo.args(["demo", "--for", "90s", "--no-page", "--report"]).arg(&report);
@@ -51,7 +64,7 @@ pub(super) fn page(context: &Context, job: &Job) -> Result<Outcome> {
         }
         return Ok(Outcome::Skipped(format!("{error:#}")));
     }
-    let program = build(context, job)?;
+    let program = build(context, job, "tidewatch")?;
     let port = free_port()?;
     let mut demo = Command::new(program);
     let limit = format!("{}s", PAGE_LIMIT.as_secs());

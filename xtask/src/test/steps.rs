@@ -27,8 +27,16 @@ pub(crate) struct Step {
 }
 
 /// The servers of the service tests.
-const SERVERS: &[Artifact] =
-    &[cache::KAFKA, cache::INFLUXDB, cache::ELASTICSEARCH, cache::AIOSMTPD];
+const SERVERS: &[Artifact] = &[
+    cache::KAFKA,
+    cache::INFLUXDB,
+    cache::ELASTICSEARCH,
+    cache::AIOSMTPD,
+    cache::TELEGRAF,
+    cache::AGENTS,
+    cache::PROMETHEUS,
+    cache::GRAFANA_SCHEMA,
+];
 
 /// All steps. Cheap checks of the text come first, then what only compiles, then
 /// what runs; what needs fetched servers comes last, when they are there.
@@ -66,6 +74,12 @@ pub(crate) const STEPS: &[Step] = &[
         title: "the live page in a browser",
         needs: &[cache::BROWSER],
         run: demo::page,
+    },
+    Step {
+        name: "gate",
+        title: "nothing has become slower, by ratios",
+        needs: &[],
+        run: demo::gate,
     },
 ];
 

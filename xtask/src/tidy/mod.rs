@@ -12,6 +12,7 @@ mod metrics;
 mod peers;
 mod servers;
 mod source;
+mod translations;
 
 use std::{
     collections::BTreeMap,
@@ -50,6 +51,7 @@ const RULES: &[Rule] = &[
     Rule { name: "metric names", check: metrics::check },
     Rule { name: "real servers", check: servers::check },
     Rule { name: "peers", check: peers::check },
+    Rule { name: "translations", check: translations::check },
 ];
 
 /// A place that breaks a rule.

@@ -1,19 +1,18 @@
 //! CPU time of this thread, and how two jobs are measured by turns.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use nix::time::{ClockId, clock_gettime};
 
 /// Rounds of each job: the least of them is the one that others disturbed least.
 const ROUNDS: usize = 9;
 
-/// Nanoseconds that this thread has been on a processor, as Linux counts them; elsewhere the wall clock.
-fn on_cpu(start: Instant) -> anyhow::Result<Duration> {
-    let Ok(text) = std::fs::read_to_string("/proc/thread-self/schedstat") else {
-        return Ok(start.elapsed());
-    };
-    let first = text.split_whitespace().next().context("schedstat is empty")?;
-    Ok(Duration::from_nanos(first.parse().context("schedstat does not begin with a number")?))
+/// Time that this thread has been on a processor, to the nanosecond. `schedstat` in `/proc` has it too, but only up to
+/// the last tick of the scheduler.
+fn on_cpu() -> anyhow::Result<Duration> {
+    let time = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID);
+    Ok(time.context("could not read this thread's CPU time")?.into())
 }
 
 /// The least CPU time of two jobs, which take turns after one turn that does not count.
@@ -21,11 +20,10 @@ pub(crate) fn by_turns(
     mut first: impl FnMut() -> anyhow::Result<()>,
     mut second: impl FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<(Duration, Duration)> {
-    let start = Instant::now();
     let time = |job: &mut dyn FnMut() -> anyhow::Result<()>| -> anyhow::Result<Duration> {
-        let before = on_cpu(start)?;
+        let before = on_cpu()?;
         job()?;
-        Ok(on_cpu(start)?.saturating_sub(before))
+        Ok(on_cpu()?.saturating_sub(before))
     };
     let mut least = (Duration::MAX, Duration::MAX);
     for round in 0..=ROUNDS {

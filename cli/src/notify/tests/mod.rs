@@ -7,6 +7,7 @@ use crate::config::InventoryEntry;
 use tidewatch_dataflow::alert::{EndReason, Reading, Severity};
 use tidewatch_dataflow::checkpoint::encode;
 use tidewatch_dataflow::series::Labels;
+use tidewatch_operators::detect::burst::BurstConfig;
 
 fn at(minutes: u64) -> EventTime {
     EventTime::from_millis(minutes * 60_000)
@@ -173,6 +174,63 @@ fn a_rule_that_is_gone_leaves_no_opening_behind() {
         restored(&before, Notifier::new([], Inventory::default(), Duration::from_secs(900)));
     assert_eq!((after.release(at(1_000), at(1_000)), after.summarised()), (vec![], 1));
     assert_eq!(after.decide(transition("a", END, 110), at(1_000)), Decision::Unheard);
+}
+
+/// The opening on host `a` in minute 100 was told after the cut.
+struct OpenedA;
+
+impl Attempts for OpenedA {
+    fn receivers(&self, incident: IncidentId) -> Vec<String> {
+        ToldOfA(&["oncall"]).receivers(incident)
+    }
+    fn openings(&self) -> Vec<(EventTime, Transition)> {
+        vec![(at(100), transition("a", TransitionKind::Opened, 100))]
+    }
+}
+
+/// A burst within ten minutes.
+fn burst() -> Detector {
+    let (window, slide) = (Duration::from_secs(540), Duration::from_secs(60));
+    let baseline = Duration::from_secs(3_600);
+    let config = BurstConfig { window, slide, above: 5, factor: None, baseline, clear_for: slide };
+    Detector::Burst(config)
+}
+
+#[test]
+fn what_was_told_after_the_cut_ends_with_its_rule() {
+    let gone = || Notifier::new([], Inventory::default(), Duration::from_secs(900));
+    let mut after = gone().with_attempts(Arc::new(OpenedA));
+    assert_eq!(after.abandon(at(99)), []);
+    // A checkpoint in between knows of it.
+    let mut after = restored(&after, gone().with_attempts(Arc::new(ToldOfA(&["oncall"]))));
+    let ends = after.abandon(at(100));
+    let [(end, decision)] = ends.as_slice() else { panic!("{ends:?}") };
+    assert_eq!(*end, transition("a", TransitionKind::Ended(EndReason::RuleChanged), 100));
+    assert_eq!(told(decision), ["oncall"]);
+    assert_eq!(after.abandon(at(1_000)), [], "once");
+    assert_eq!(after.snapshot(), NotifierState::default());
+}
+
+#[test]
+fn a_rule_that_may_open_the_incident_again_is_waited_for() {
+    let detector = burst();
+    let changed =
+        || notifier().with_detectors([("cpu", &detector)]).with_attempts(Arc::new(OpenedA));
+    // It opens it again.
+    let mut after = changed();
+    assert_eq!(after.abandon(at(109)), []);
+    assert_eq!(
+        told(&after.decide(transition("a", TransitionKind::Opened, 109), at(1))),
+        ["oncall"]
+    );
+    assert_eq!(after.abandon(at(1_000)), []);
+    assert_eq!(told(&after.decide(transition("a", END, 1_001), at(1))), ["oncall"]);
+    // It does not.
+    let mut after = changed();
+    let version = after.version();
+    assert_eq!(told(&after.abandon(at(110))[0].1), ["oncall"]);
+    assert!(after.version() > version);
+    assert_eq!(after.abandon(at(1_000)), []);
 }
 
 #[test]

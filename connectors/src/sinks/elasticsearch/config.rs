@@ -6,7 +6,7 @@ use serde::Deserialize;
 use tidewatch_dataflow::config::{ByteSize, Secret};
 use tidewatch_dataflow::record::Topics;
 
-use super::ElasticsearchWriter;
+use super::{ElasticsearchAlerts, ElasticsearchWriter};
 use crate::delivery::{
     DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill,
 };
@@ -23,6 +23,10 @@ pub struct ElasticsearchConfig {
     /// Lower case. Default: `tidewatch-logs`.
     #[serde(default = "index")]
     pub index: String,
+    /// Beginning of the names of the indexes for alerts: the opening and the end of an incident go to
+    /// `<alerts>-YYYY.MM.DD`, one document each. Default: `tidewatch-alerts`.
+    #[serde(default = "alerts")]
+    pub alerts: String,
     /// User name; with `password`.
     pub username: Option<String>,
     /// The user's password: `{ env = "ELASTICSEARCH_PASSWORD" }`.
@@ -52,10 +56,18 @@ impl ElasticsearchConfig {
         let invalid =
             |field, reason: &str| Err(OpenError::Invalid { field, reason: reason.into() });
         http::parse_url("url", &self.url)?;
-        if !is_index_name(&self.index) {
+        for (field, name) in [("index", &self.index), ("alerts", &self.alerts)] {
+            if !is_index_name(name) {
+                return invalid(
+                    field,
+                    "write lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or digit, at most 200 characters",
+                );
+            }
+        }
+        if self.alerts == self.index {
             return invalid(
-                "index",
-                "write lower-case letters, digits, `-`, `_` and `.`, beginning with a letter or digit, at most 200 characters",
+                "alerts",
+                "it is the same as `index`: alerts have indexes of their own",
             );
         }
         match (&self.username, &self.password, &self.api_key) {
@@ -87,6 +99,15 @@ impl ElasticsearchConfig {
         self.validate()?;
         ElasticsearchWriter::new(self, topics)
     }
+
+    /// Fetches the secrets and makes the writer of alerts. Reaches no cluster.
+    ///
+    /// # Errors
+    /// [`OpenError`] when the configuration is wrong or a secret is not there.
+    pub fn open_alerts(&self) -> Result<ElasticsearchAlerts, OpenError> {
+        let writer = self.open(Topics::default())?;
+        Ok(ElasticsearchAlerts::new(writer, self.alerts.clone()))
+    }
 }
 
 /// Whether `text` with a day behind it is an index name on every supported server.
@@ -100,6 +121,10 @@ fn is_index_name(text: &str) -> bool {
 
 fn index() -> String {
     "tidewatch-logs".to_owned()
+}
+
+fn alerts() -> String {
+    "tidewatch-alerts".to_owned()
 }
 
 fn queue_items() -> NonZeroUsize {

@@ -18,10 +18,10 @@ pub(super) struct Naming {
 
 /// One document, ready to be sent.
 #[derive(Debug)]
-pub(super) struct Document<'a> {
+pub(super) struct Document<B> {
     pub(super) index: String,
     pub(super) id: String,
-    pub(super) body: Body<'a>,
+    pub(super) body: B,
 }
 
 /// The body, in the field names of the Elastic Common Schema. The order of its keys is fixed, so the same
@@ -56,7 +56,7 @@ impl Naming {
     ///
     /// # Errors
     /// When the time is beyond the year 9999, or the further fields are no JSON object.
-    pub(super) fn document<'a>(&self, line: &'a LogLine) -> Result<Document<'a>, Malformed> {
+    pub(super) fn document<'a>(&self, line: &'a LogLine) -> Result<Document<Body<'a>>, Malformed> {
         let beyond =
             || Malformed::new(Reason::TimeOutOfRange, "the time lies beyond the year 9999");
         let timestamp = rfc3339(line.event_time).ok_or_else(beyond)?;

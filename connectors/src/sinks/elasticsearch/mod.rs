@@ -1,4 +1,4 @@
-//! Log lines to Elasticsearch 8 or OpenSearch 2, through the `elasticsearch` crate.
+//! Log lines and alerts to Elasticsearch 8 or OpenSearch 2, through the `elasticsearch` crate.
 //!
 //! Each batch is one bulk request of `create` operations. Before the first one an index template is put
 //! that maps the fields of the Elastic Common Schema:
@@ -11,6 +11,8 @@
 //! message        text
 //! fields         flattened                  further top-level fields of a JSON line
 //! ```
+//!
+//! Alerts go to daily indexes of their own: see [`ElasticsearchAlerts`].
 //!
 //! # Identity
 //! `_id` is `generation-topic-partition-offset-index`, and the index is chosen by the line's own day in
@@ -30,6 +32,7 @@
 //!
 //! `GET /` is never asked: some servers do not have it.
 
+mod alerts;
 mod answer;
 mod config;
 mod document;
@@ -38,5 +41,6 @@ mod template;
 mod tests;
 mod writer;
 
+pub use alerts::ElasticsearchAlerts;
 pub use config::ElasticsearchConfig;
 pub use writer::ElasticsearchWriter;

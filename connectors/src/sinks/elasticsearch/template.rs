@@ -15,34 +15,58 @@ const OPEN_OBJECT_TYPES: [&str; 2] = ["flattened", "flat_object"];
 /// What a server says that does not know a type.
 const UNKNOWN_TYPE: &str = "No handler for type";
 
+/// What an index template is for.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// Log lines.
+    Logs,
+    /// Transitions of incidents.
+    Alerts,
+}
+
 /// The template of the indexes that begin with `index`, for one of [`OPEN_OBJECT_TYPES`].
 ///
 /// Its priority lies above 100, that of the templates Elasticsearch brings along: an index called
 /// `logs-app-…` would else become a data stream, where an identity is unique per backing index only and
-/// a repeated line is stored twice.
-fn body(index: &str, open_object: &str) -> Value {
+/// a repeated line is stored twice. Alerts lie above log lines, whose pattern may cover theirs.
+fn body(purpose: Purpose, index: &str, open_object: &str) -> Value {
     let keyword = json!({"type": "keyword", "ignore_above": 1024});
     // A value longer than 32,766 bytes would be refused with its whole document; OpenSearch cuts by itself.
-    let fields = match open_object {
+    let open = match open_object {
         "flattened" => json!({"type": open_object, "ignore_above": 1024}),
         _ => json!({"type": open_object}),
     };
+    let mut properties = json!({
+        "@timestamp": {"type": "date"},
+        "host": {"properties": {"name": keyword}},
+        "service": {"properties": {"name": keyword}},
+        "message": {"type": "text"},
+    });
+    let (priority, description) = match purpose {
+        Purpose::Logs => {
+            properties["log"] = json!({"properties": {"level": keyword}});
+            properties["fields"] = open;
+            (200, "log lines written by tidewatch")
+        }
+        Purpose::Alerts => {
+            properties["event"] = json!({"properties": {
+                "action": keyword, "reason": keyword, "start": {"type": "date"},
+            }});
+            properties["rule"] = json!({"properties": {"name": keyword}});
+            properties["alert"] = json!({"properties": {
+                "incident": keyword, "severity": keyword, "sequence": {"type": "long"},
+                "value": {"type": "double"}, "lasted_seconds": {"type": "double"},
+            }});
+            properties["labels"] = open;
+            (201, "openings and ends of incidents, written by tidewatch")
+        }
+    };
     json!({
         "index_patterns": [format!("{index}-*")],
-        "priority": 200,
+        "priority": priority,
         "version": 1,
-        "_meta": {"description": "log lines written by tidewatch"},
-        "template": {"mappings": {
-            "dynamic": false,
-            "properties": {
-                "@timestamp": {"type": "date"},
-                "log": {"properties": {"level": keyword}},
-                "host": {"properties": {"name": keyword}},
-                "service": {"properties": {"name": keyword}},
-                "message": {"type": "text"},
-                "fields": fields,
-            },
-        }},
+        "_meta": {"description": description},
+        "template": {"mappings": {"dynamic": false, "properties": properties}},
     })
 }
 
@@ -59,7 +83,11 @@ impl ElasticsearchWriter {
     /// be typed by guess for the rest of the day. Missing rights (403) are no error: it may have been put
     /// by somebody else, and is warned of.
     pub async fn ensure_template(&self) -> Result<(), ConnectorError> {
-        let name = &self.naming.index;
+        self.ensure(Purpose::Logs, &self.naming.index).await
+    }
+
+    /// Puts the template of `purpose` for the indexes that begin with `name`, which is its name too.
+    pub(super) async fn ensure(&self, purpose: Purpose, name: &str) -> Result<(), ConnectorError> {
         let asked = self
             .client
             .indices()
@@ -84,7 +112,7 @@ impl ElasticsearchWriter {
                 .indices()
                 .put_index_template(IndicesPutIndexTemplateParts::Name(name))
                 .create(true)
-                .body(body(name, open_object))
+                .body(body(purpose, name, open_object))
                 .send()
                 .await;
             let answer = self.answer(sent).await?;

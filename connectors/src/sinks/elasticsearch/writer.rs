@@ -7,14 +7,15 @@ use elasticsearch::auth::Credentials;
 use elasticsearch::http::response::Response;
 use elasticsearch::http::transport::{SingleNodeConnectionPool, TransportBuilder};
 use elasticsearch::{BulkOperation, BulkOperations, BulkParts, Elasticsearch};
+use serde::Serialize;
 use tidewatch_dataflow::config::Secret;
-use tidewatch_dataflow::dead_letter::Reason;
+use tidewatch_dataflow::dead_letter::{Malformed, Reason};
 use tidewatch_dataflow::record::{LogLine, Topics};
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter};
 
 use super::ElasticsearchConfig;
 use super::answer::{Bulk, FILTER};
-use super::document::Naming;
+use super::document::{Document, Naming};
 use crate::delivery::chain;
 use crate::http::{
     Endpoint, REQUEST_TIMEOUT, Redaction, is_loopback, may_pass, parse_url, retry_after,
@@ -128,13 +129,16 @@ fn request_len(batch: &[LogLine]) -> usize {
 }
 
 impl ElasticsearchWriter {
-    /// Sends one bulk request with all of `batch`.
-    async fn send(&self, batch: &[LogLine]) -> Result<Receipt, ConnectorError> {
+    /// Sends one bulk request that creates all of `documents`, where they are not there yet.
+    pub(super) async fn create<B: Serialize>(
+        &self,
+        documents: Vec<Result<Document<B>, Malformed>>,
+    ) -> Result<Receipt, ConnectorError> {
         let mut operations = BulkOperations::new();
-        let mut sent = Vec::with_capacity(batch.len());
+        let mut sent = Vec::with_capacity(documents.len());
         let mut unwritable = Vec::new();
-        for (index, line) in batch.iter().enumerate() {
-            let pushed = match self.naming.document(line) {
+        for (index, document) in documents.into_iter().enumerate() {
+            let pushed = match document {
                 Ok(document) => {
                     let create = BulkOperation::create(document.body);
                     let pushed = operations.push(create.index(document.index).id(document.id));
@@ -191,7 +195,8 @@ impl SinkWriter for ElasticsearchWriter {
         while !rest.is_empty() {
             let start = batch.len() - rest.len();
             let (request, after) = rest.split_at(request_len(rest));
-            match self.send(request).await {
+            let documents = request.iter().map(|line| self.naming.document(line)).collect();
+            match self.create(documents).await {
                 Ok(part) => {
                     receipt.accepted += part.accepted;
                     receipt.retry.extend(part.retry.iter().map(|index| start + index));

@@ -1,4 +1,4 @@
-//! Metric points to InfluxDB 2.
+//! Metric points and alerts to InfluxDB 2.
 //!
 //! Points go out as [line protocol](line_protocol), gzipped, in one POST to `/api/v2/write` for each
 //! batch. Health, organisation and bucket are asked for through the `influxdb2` crate; writes go over
@@ -20,6 +20,7 @@
 //! | 408, 429, 5xx, none | sent again, not before `Retry-After` |
 //! | any other | refused: whoever answers is no InfluxDB |
 
+mod alerts;
 mod bucket;
 mod config;
 mod corrections;
@@ -28,6 +29,7 @@ pub mod line_protocol;
 mod tests;
 mod writer;
 
+pub use alerts::{ALERTS_MEASUREMENT, InfluxAlerts};
 pub use bucket::BucketState;
 pub use config::InfluxConfig;
 pub use writer::InfluxWriter;

@@ -17,6 +17,7 @@ use crate::detect::anomaly::{Anomaly, AnomalyState};
 use crate::detect::burst::{Burst, BurstState};
 use crate::detect::sustained::{Sustained, SustainedState};
 use crate::detect::{GroupState, anomaly, burst, sustained};
+use crate::feed::index::LabelsIndex;
 use crate::feed::rule::{Opening, Watcher};
 use crate::feed::{Detector, FeedMachine};
 
@@ -88,8 +89,7 @@ impl FeedMachine {
         }
         let (groups, numbers) = live.number(&stored)?;
         self.groups = Arc::new(groups);
-        let numbered = (0u32..).zip(self.groups.iter());
-        self.by_labels = numbered.map(|(id, labels)| (labels.clone(), GroupId(id))).collect();
+        self.by_labels = LabelsIndex::of(&self.groups);
         // 3. The state under the new numbers.
         let mut panes: BTreeMap<Pane, Rows<Moments>> = BTreeMap::new();
         for (share, columns) in columns.into_iter().enumerate() {

@@ -1,0 +1,160 @@
+//! Transitions of incidents as documents, in daily indexes of their own.
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tidewatch_dataflow::alert::{Transition, TransitionKind};
+use tidewatch_dataflow::dead_letter::{Malformed, Reason};
+use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
+
+use super::ElasticsearchWriter;
+use super::document::Document;
+use super::template::Purpose;
+use crate::sinks::instant::{day, rfc3339};
+
+/// Writes one document for each opening and each end of an incident, its identity that of the transition.
+///
+/// ```text
+/// @timestamp             date       when the step became true
+/// event.action           keyword    opened, ended
+/// event.reason           keyword    of an end: recovered, no_data, merged, rule_changed, quarantined
+/// event.start            date       when the episode began
+/// rule.name              keyword
+/// alert.incident         keyword    the same for opening and end: tw-0123456789abcdef
+/// alert.sequence         long       0 for the opening, then counting up
+/// alert.severity         keyword    info, warning, critical
+/// alert.value            double     the number that decided it
+/// alert.lasted_seconds   double     from the beginning of the episode until this step
+/// host.name              keyword    the label `host` of the group
+/// service.name           keyword    the label `service` of the group
+/// labels                 flattened  all labels of the group
+/// message                text       usage_active above 90 for 5m
+/// ```
+#[derive(Debug)]
+pub struct ElasticsearchAlerts {
+    writer: ElasticsearchWriter,
+    /// Beginning of the indexes' names.
+    index: String,
+    has_template: bool,
+}
+
+impl ElasticsearchAlerts {
+    pub(super) fn new(writer: ElasticsearchWriter, index: String) -> Self {
+        ElasticsearchAlerts { writer, index, has_template: false }
+    }
+}
+
+/// An alert's document. The order of its keys is fixed.
+#[derive(Debug, Serialize)]
+struct Body<'a> {
+    #[serde(rename = "@timestamp")]
+    timestamp: String,
+    event: Event,
+    rule: Named<'a>,
+    alert: Alert<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<Named<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    service: Option<Named<'a>>,
+    labels: Map<String, Value>,
+    message: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Event {
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<Value>,
+    start: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Named<'a> {
+    name: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct Alert<'a> {
+    incident: String,
+    sequence: u32,
+    severity: &'a str,
+    value: f64,
+    lasted_seconds: f64,
+}
+
+/// The document of `transition`, in the index of the day on which the step became true.
+fn document<'a>(index: &str, transition: &'a Transition) -> Result<Document<Body<'a>>, Malformed> {
+    let beyond = || Malformed::new(Reason::TimeOutOfRange, "the time lies beyond the year 9999");
+    let group = &transition.group;
+    let (action, reason) = match transition.kind {
+        TransitionKind::Opened => ("opened", None),
+        TransitionKind::Ended(reason) => ("ended", serde_json::to_value(reason).ok()),
+    };
+    let body = Body {
+        timestamp: rfc3339(transition.at).ok_or_else(beyond)?,
+        event: Event { action, reason, start: rfc3339(transition.started_at).ok_or_else(beyond)? },
+        rule: Named { name: &transition.rule },
+        alert: Alert {
+            incident: transition.incident.to_string(),
+            sequence: transition.sequence,
+            severity: transition.severity.as_str(),
+            value: transition.value.0,
+            lasted_seconds: transition.at.since(transition.started_at).as_secs_f64(),
+        },
+        host: group.get("host").map(|name| Named { name }),
+        service: group.get("service").map(|name| Named { name }),
+        labels: group.iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
+        message: &transition.summary,
+    };
+    let day = day(transition.at).ok_or_else(beyond)?;
+    Ok(Document { index: format!("{index}-{day}"), id: transition.id(), body })
+}
+
+impl SinkWriter for ElasticsearchAlerts {
+    type Item = Transition;
+
+    async fn write(&mut self, batch: &[Transition]) -> Result<Receipt, ConnectorError> {
+        if !self.has_template {
+            self.writer.ensure(Purpose::Alerts, &self.index).await?;
+            self.has_template = true;
+        }
+        // A batch is small: 5,000 transitions of at most a few hundred bytes and their labels.
+        let documents = batch.iter().map(|transition| document(&self.index, transition)).collect();
+        self.writer.create(documents).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sinks::sample;
+
+    #[test]
+    fn an_end_says_why_and_how_long() {
+        let end = sample::end().transition;
+        let document = document("tidewatch-alerts", &end).unwrap();
+        assert_eq!(document.index, "tidewatch-alerts-2026.11.22");
+        assert_eq!(document.id, "tw-00000000000000ab-1");
+        let expected = serde_json::json!({
+            "@timestamp": "2026-11-22T19:52:03.000Z",
+            "event": {"action": "ended", "reason": "recovered", "start": "2026-11-22T19:35:00.000Z"},
+            "rule": {"name": "cpu_sustained"},
+            "alert": {
+                "incident": "tw-00000000000000ab", "sequence": 1, "severity": "critical",
+                "value": 41.0, "lasted_seconds": 1023.0,
+            },
+            "host": {"name": "web-1"},
+            "labels": {"host": "web-1"},
+            "message": "usage_active above 90 for 5m",
+        });
+        assert_eq!(serde_json::to_value(&document.body).unwrap(), expected);
+    }
+
+    #[test]
+    fn an_opening_has_no_reason() {
+        let opening = sample::opening().transition;
+        let document = document("a", &opening).unwrap();
+        let body = serde_json::to_value(&document.body).unwrap();
+        assert_eq!(body["event"]["action"], "opened");
+        assert!(body["event"].get("reason").is_none(), "{body}");
+    }
+}
