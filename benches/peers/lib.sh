@@ -53,7 +53,8 @@ java_peer() {
   cp "$peers/$peer/pom.xml" "$work/"
   (cd "$work" && mvn -B -ntp -q "${arguments[@]}" \
     org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DoutputDirectory=libs -DincludeScope=runtime)
-  javac -nowarn --release 17 -cp "$work/libs/*" -sourcepath "$peers/java" -implicit:class -d "$work/classes" "${sources[@]}"
+  # Names of parameters are what Flink calls the state of a table function by.
+  javac -nowarn -parameters --release 17 -cp "$work/libs/*" -sourcepath "$peers/java" -implicit:class -d "$work/classes" "${sources[@]}"
   echo "$now" >"$work/stamp"
 }
 
