@@ -4,7 +4,11 @@
 //! cargo bench -p tidewatch-benches --bench codec
 //! ```
 //!
-//! A batch has 30,000 Telegraf records: `cpu`, `mem` and `disk` of 1,000 hosts in random order, ten of each,
+//! Line protocol has the same metrics as `telegraf_json`. The other formats have 3,000 records of one message each, as their
+//! producers send to Kafka, but for remote write, whose 300 records have 100 series each. `reference` reads line protocol
+//! without its memory of heads.
+//!
+//! A batch of Telegraf's has 30,000 Telegraf records: `cpu`, `mem` and `disk` of 1,000 hosts in random order, ten of each,
 //! numbers with 16 or 17 digits as Telegraf writes them, 200 to 330 bytes, 8 MB in all; or 3,000 log lines or
 //! values. All series are known before the clock starts. The time of an item is that of one record.
 //!
@@ -121,6 +125,225 @@ fn values() -> Vec<String> {
     (0..HOSTS * 3).map(|i| format!("{:.1}%", percent(i))).collect()
 }
 
+/// The metrics of [`telegraf`] in line protocol.
+fn lines() -> Vec<String> {
+    let line = |json: &String| {
+        let metric: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
+        let pairs = |name: &str| {
+            let members = metric[name].as_object().expect("it is an object");
+            let text = |value: &serde_json::Value| match value {
+                serde_json::Value::String(text) => text.clone(),
+                whole if whole.is_u64() => format!("{whole}i"),
+                number => number.to_string(),
+            };
+            members
+                .iter()
+                .map(|(name, value)| format!("{name}={}", text(value)))
+                .collect::<Vec<_>>()
+                .join(",")
+        };
+        let name = metric["name"].as_str().expect("it has a name");
+        format!("{name},{} {} {}000000\n", pairs("tags"), pairs("fields"), metric["timestamp"])
+    };
+    telegraf(false).iter().map(line).collect()
+}
+
+fn collectd() -> Vec<String> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            format!(
+                r#"[{{"values":[{}],"dstypes":["gauge"],"dsnames":["value"],"time":1795376576.083,"interval":10.000,"host":"web-{:04}","plugin":"cpu","plugin_instance":"{}","type":"percent","type_instance":"user"}}]"#,
+                percent(i), i % HOSTS, i / HOSTS
+            )
+        })
+        .collect()
+}
+
+fn syslogs() -> Vec<String> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            format!(
+                r#"<{}>1 2026-11-22T19:{:02}:{:02}.{:03}Z web-{:04} svc-{:02} {} - [origin ip="10.0.0.{}"] request {i} handled in {} ms"#,
+                128 + mix(i) % 8, i % 60, i / 60 % 60, i % 1_000, mix(i) % HOSTS, mix(i) % 50, i % 9_999, i % 256, mix(i) % 900
+            )
+        })
+        .collect()
+}
+
+fn old_syslogs() -> Vec<String> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            format!(
+                "<{}>Nov 14 22:{:02}:{:02} web-{:04} svc-{:02}[{}]: request {i} handled in {} ms",
+                128 + mix(i) % 8,
+                i % 60,
+                i / 60 % 60,
+                mix(i) % HOSTS,
+                mix(i) % 50,
+                i % 9_999,
+                mix(i) % 900
+            )
+        })
+        .collect()
+}
+
+fn logfmts() -> Vec<String> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            format!(
+                r#"ts=2026-11-22T19:{:02}:{:02}.{:03}Z level={} host=web-{:04} service=svc-{:02} msg="request {i} handled" took={}ms trace_id={:016x}"#,
+                i % 60, i / 60 % 60, i % 1_000, ["info", "warn", "error"][(mix(i) % 3) as usize], mix(i) % HOSTS, mix(i) % 50, mix(i) % 900, mix(i)
+            )
+        })
+        .collect()
+}
+
+fn ecs_logs() -> Vec<String> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            format!(
+                r#"{{"@timestamp":"2026-11-22T19:{:02}:{:02}.{:03}Z","@metadata":{{"beat":"filebeat","version":"8.11.0"}},"ecs":{{"version":"8.0.0"}},"host":{{"name":"web-{:04}","os":{{"type":"linux"}}}},"log":{{"offset":{i},"file":{{"path":"/var/log/app.log"}}}},"message":"2026-11-22 19:19:56 {} [worker-{}] request {i} handled","agent":{{"type":"filebeat","version":"8.11.0"}}}}"#,
+                i % 60, i / 60 % 60, i % 1_000, mix(i) % HOSTS, ["INFO", "WARN", "ERROR"][(mix(i) % 3) as usize], i % 8
+            )
+        })
+        .collect()
+}
+
+/// Messages of Protocol Buffers, written by hand.
+mod wire {
+    fn varint(mut number: u64, out: &mut Vec<u8>) {
+        while number > 0x7f {
+            out.push(number as u8 | 0x80);
+            number >>= 7;
+        }
+        out.push(number as u8);
+    }
+    pub fn number(field: u64, value: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        varint(field << 3, &mut out);
+        varint(value, &mut out);
+        out
+    }
+    pub fn fixed(field: u64, bits: u64) -> Vec<u8> {
+        let mut out = Vec::new();
+        varint(field << 3 | 1, &mut out);
+        out.extend(bits.to_le_bytes());
+        out
+    }
+    pub fn bytes(field: u64, parts: &[&[u8]]) -> Vec<u8> {
+        let mut out = Vec::new();
+        varint(field << 3 | 2, &mut out);
+        varint(parts.iter().map(|part| part.len() as u64).sum(), &mut out);
+        parts.iter().for_each(|part| out.extend_from_slice(part));
+        out
+    }
+    pub fn attribute(field: u64, key: &str, value: &str) -> Vec<u8> {
+        let value = bytes(1, &[value.as_bytes()]);
+        bytes(field, &[&bytes(1, &[key.as_bytes()]), &bytes(2, &[&value])])
+    }
+}
+
+fn resource(i: u64) -> Vec<u8> {
+    let service = wire::attribute(1, "service.name", &format!("svc-{:02}", i % 50));
+    let host = wire::attribute(1, "host.name", &format!("web-{:04}", i % HOSTS));
+    wire::bytes(1, &[&service, &host, &wire::attribute(1, "os.type", "linux")])
+}
+
+/// One resource with ten gauges each.
+fn otlp_metrics() -> Vec<Vec<u8>> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            let metrics: Vec<u8> = (0..10)
+                .flat_map(|at| {
+                    let point = [
+                        wire::fixed(3, START * 1_000_000),
+                        wire::fixed(4, percent(i * 10 + at).to_bits()),
+                        wire::attribute(7, "cpu", &at.to_string()),
+                    ]
+                    .concat();
+                    let gauge = wire::bytes(5, &[&wire::bytes(1, &[&point])]);
+                    wire::bytes(2, &[&wire::bytes(1, &[b"system.cpu.utilization"]), &gauge])
+                })
+                .collect();
+            wire::bytes(1, &[&resource(i), &wire::bytes(2, &[&metrics])])
+        })
+        .collect()
+}
+
+/// One resource with ten log records each.
+fn otlp_logs() -> Vec<Vec<u8>> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            let logs: Vec<u8> = (0..10)
+                .flat_map(|at| {
+                    let body = format!("request {} handled in {} ms", i * 10 + at, mix(i) % 900);
+                    wire::bytes(
+                        2,
+                        &[
+                            &wire::fixed(1, START * 1_000_000),
+                            &wire::number(2, 9 + mix(i) % 9),
+                            &wire::bytes(5, &[&wire::bytes(1, &[body.as_bytes()])]),
+                            &wire::attribute(6, "http.route", "/orders"),
+                            &wire::bytes(9, &[&mix(i).to_le_bytes(), &mix(at).to_le_bytes()]),
+                        ],
+                    )
+                })
+                .collect();
+            wire::bytes(1, &[&resource(i), &wire::bytes(2, &[&logs])])
+        })
+        .collect()
+}
+
+/// The same ten gauges in JSON.
+fn otlp_json() -> Vec<String> {
+    (0..HOSTS * 3)
+        .map(|i| {
+            let points: Vec<String> = (0..10)
+                .map(|at| {
+                    format!(
+                        r#"{{"timeUnixNano":"{START}000000","asDouble":{},"attributes":[{{"key":"cpu","value":{{"stringValue":"{at}"}}}}]}}"#,
+                        percent(i * 10 + at)
+                    )
+                })
+                .collect();
+            format!(
+                r#"{{"resourceMetrics":[{{"resource":{{"attributes":[{{"key":"service.name","value":{{"stringValue":"svc-{:02}"}}}},{{"key":"host.name","value":{{"stringValue":"web-{:04}"}}}}]}},"scopeMetrics":[{{"metrics":[{{"name":"system.cpu.utilization","gauge":{{"dataPoints":[{}]}}}}]}}]}}]}}"#,
+                i % 50, i % HOSTS, points.join(",")
+            )
+        })
+        .collect()
+}
+
+/// A hundred series of one sample each.
+fn remote_write() -> Vec<Vec<u8>> {
+    let label = |name: &str, value: &str| {
+        wire::bytes(1, &[&wire::bytes(1, &[name.as_bytes()]), &wire::bytes(2, &[value.as_bytes()])])
+    };
+    (0..300)
+        .map(|i| {
+            let request: Vec<u8> = (0..100)
+                .flat_map(|at| {
+                    let sample =
+                        [wire::fixed(1, percent(i * 100 + at).to_bits()), wire::number(2, START)]
+                            .concat();
+                    wire::bytes(
+                        1,
+                        &[
+                            &label("__name__", "node_cpu_seconds_total"),
+                            &label("cpu", &at.to_string()),
+                            &label("instance", &format!("web-{:04}:9100", i % HOSTS)),
+                            &label("job", "node"),
+                            &label("mode", "user"),
+                            &wire::bytes(2, &[&sample]),
+                        ],
+                    )
+                })
+                .collect();
+            snap::raw::Encoder::new().compress_vec(&request).expect("it is short enough")
+        })
+        .collect()
+}
+
 /// Whether Telegraf's JSON is predicted or always parsed.
 #[derive(Copy, Clone, Debug)]
 enum Reading {
@@ -129,27 +352,27 @@ enum Reading {
 }
 
 /// As records whose values lie one behind the other, as in the batches of a broker.
-fn records<'a>(lines: &[String], all: &'a mut String) -> Vec<Record<'a>> {
-    *all = lines.concat();
-    let mut rest = all.as_str();
+fn records<'a, V: AsRef<[u8]>>(values: &[V], all: &'a mut Vec<u8>) -> Vec<Record<'a>> {
+    *all = values.iter().flat_map(|value| value.as_ref()).copied().collect();
+    let mut rest = all.as_slice();
     (0..)
-        .zip(lines)
-        .map(|(offset, line)| {
-            let (value, behind) = rest.split_at(line.len());
+        .zip(values)
+        .map(|(offset, value)| {
+            let (value, behind) = rest.split_at(value.as_ref().len());
             rest = behind;
-            let host = value.find("web-").and_then(|at| value.get(at..at + 8));
+            let host = value.windows(8).find(|word| word.starts_with(b"web-"));
             Record {
                 offset,
                 time: RecordTime::Created(EventTime::from_millis(START)),
-                key: Some(host.unwrap_or("web-0000").as_bytes()),
-                value: Some(value.as_bytes()),
+                key: Some(host.unwrap_or(b"web-0000")),
+                value: Some(value),
             }
         })
         .collect()
 }
 
-fn run(bencher: Bencher<'_, '_>, format: Format, reading: Reading, lines: &[String]) {
-    let mut all = String::new();
+fn run<V: AsRef<[u8]>>(bencher: Bencher<'_, '_>, format: Format, reading: Reading, lines: &[V]) {
+    let mut all = Vec::new();
     let records = records(lines, &mut all);
     let batch =
         RecordBatch { partition: PartitionId { topic: 0, partition: 0 }, records: &records };
@@ -161,10 +384,10 @@ fn run(bencher: Bencher<'_, '_>, format: Format, reading: Reading, lines: &[Stri
     let mut series = SeriesTable::new(1_000_000);
     let mut out = Decoded::default();
     codec.decode(&batch, &mut series, &mut out);
-    assert_eq!((out.points.len(), out.rejected.len()), (records.len(), 0));
+    assert!(out.points.len() >= records.len() && out.rejected.is_empty(), "{:?}", out.rejected);
     bencher
         .counter(ItemsCount::new(records.len()))
-        .counter(BytesCount::new(lines.iter().map(String::len).sum::<usize>()))
+        .counter(BytesCount::new(lines.iter().map(|line| line.as_ref().len()).sum::<usize>()))
         .bench_local(|| {
             out.clear();
             codec.decode(black_box(&batch), &mut series, &mut out);
@@ -174,7 +397,7 @@ fn run(bencher: Bencher<'_, '_>, format: Format, reading: Reading, lines: &[Stri
 
 /// Decodes `lines` in pieces that a source would hand out, each time with a codec that knows nothing.
 fn run_new(bencher: Bencher<'_, '_>, reading: Reading, lines: &[String]) {
-    let mut all = String::new();
+    let mut all = Vec::new();
     let records = records(lines, &mut all);
     let source = SourceFormat::new("cpu-usage", Format::TelegrafJson);
     let mut out = Decoded::default();
@@ -225,4 +448,58 @@ fn text_log(bencher: Bencher<'_, '_>, format: Format) {
 #[divan::bench(args = [Format::Value, Format::Auto])]
 fn value(bencher: Bencher<'_, '_>, format: Format) {
     run(bencher, format, Reading::Predicted, &values());
+}
+
+#[divan::bench(args = [
+    (Format::InfluxLine, Reading::Predicted),
+    (Format::InfluxLine, Reading::Parsed),
+    (Format::Auto, Reading::Predicted),
+])]
+fn influx_line(bencher: Bencher<'_, '_>, (format, reading): (Format, Reading)) {
+    run(bencher, format, reading, &lines());
+}
+
+#[divan::bench]
+fn collectd_json(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::CollectdJson, Reading::Predicted, &collectd());
+}
+
+#[divan::bench]
+fn syslog_5424(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::Syslog, Reading::Predicted, &syslogs());
+}
+
+#[divan::bench]
+fn syslog_3164(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::Syslog, Reading::Predicted, &old_syslogs());
+}
+
+#[divan::bench]
+fn logfmt(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::Logfmt, Reading::Predicted, &logfmts());
+}
+
+#[divan::bench]
+fn ecs_json(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::EcsJson, Reading::Predicted, &ecs_logs());
+}
+
+#[divan::bench]
+fn otlp_protobuf_metrics(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::Otlp, Reading::Predicted, &otlp_metrics());
+}
+
+#[divan::bench]
+fn otlp_protobuf_logs(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::Otlp, Reading::Predicted, &otlp_logs());
+}
+
+#[divan::bench]
+fn otlp_json_metrics(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::Otlp, Reading::Predicted, &otlp_json());
+}
+
+#[divan::bench]
+fn prometheus_remote_write(bencher: Bencher<'_, '_>) {
+    run(bencher, Format::PrometheusRemoteWrite, Reading::Predicted, &remote_write());
 }
