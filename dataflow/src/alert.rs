@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -151,6 +152,11 @@ impl Transition {
     /// The identity of this step: stable across retries, restarts and replays.
     pub fn id(&self) -> String {
         format!("{}-{}", self.incident, self.sequence)
+    }
+
+    /// From the beginning of the episode until this step.
+    pub fn lasted(&self) -> Duration {
+        self.at.since(self.started_at)
     }
 
     /// Whether it opens its incident.

@@ -147,7 +147,9 @@ impl Outlets {
             notifier = notifier.with_attempts(Arc::clone(outbox) as Arc<dyn Attempts>);
         }
         let mut first = Vec::new();
-        if let Some(restored) = state.operators.get("alerts") {
+        // The notifiers of other processes hear of nothing: one that had state would go on to end or release, on its
+        // own account, what the first has long been told of.
+        if let Some(restored) = state.operators.get("alerts").filter(|_| is_first) {
             for share in &restored.shares {
                 if let Some(state) = share.get("notifier")? {
                     first.extend(notifier.restore(state));

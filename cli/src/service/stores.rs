@@ -82,10 +82,9 @@ impl Stores {
             stores.letters.push(handle);
         }
         if let Some(influx) = &config.sinks.influxdb {
-            let writer = influx.open().context("could not open `[sinks.influxdb]`")?;
-            stores.points.push(starter.spawn("influxdb", writer, influx.delivery(), counted));
-            let writer = influx.open().context("could not open `[sinks.influxdb]`")?;
-            let (alerts, queue) = (InfluxAlerts::new(writer), influx.delivery());
+            let open = || influx.open().context("could not open `[sinks.influxdb]`");
+            stores.points.push(starter.spawn("influxdb", open()?, influx.delivery(), counted));
+            let (alerts, queue) = (InfluxAlerts::new(open()?), influx.delivery());
             stores.transitions.push(starter.spawn("influxdb/alerts", alerts, queue, counted));
         }
         if let Some(elastic) = &config.sinks.elasticsearch {

@@ -35,20 +35,10 @@ struct Case {
 
 /// Runs that die and hang, of which the later ones have other rules than the earlier ones.
 pub fn changed(rng: &mut Rng) -> Result<(), String> {
-    let nature = Nature {
-        partitions: rng.i32(1..=4),
-        length: seconds(rng.u64(300..1_500)),
-        late: (rng.u32(0..10), seconds(rng.u64(10..200))),
-        outages: rng.bool().then_some(true),
-        lateness: seconds([0, 20, 60, 120][rng.usize(..4)]),
-        feeds: rng.usize(1..=3),
-        has_poison: rng.u32(..4) == 0,
-        has_future: rng.u32(..4) == 0,
-        keyed: rng.bool(),
-        idle_timeout: seconds(3_600),
-        present: 4,
-        of_new_topic: false,
-    };
+    let mut nature = Nature::of_the_log(rng);
+    nature.has_poison = rng.u32(..4) == 0;
+    nature.has_future = rng.u32(..4) == 0;
+    nature.keyed = rng.bool();
     let change = Change::new(nature.feeds, nature.lateness, rng);
     let plan = Plan::new(nature, rng);
     let now = start() + seconds(3_600);

@@ -98,20 +98,10 @@ fn known_seeds() {
 
 /// Nothing is idle, so that the log alone decides everything: an undisturbed run of one worker is the oracle.
 fn exact(rng: &mut Rng) -> Result<(), String> {
-    let nature = Nature {
-        partitions: rng.i32(1..=4),
-        length: seconds(rng.u64(300..1_500)),
-        late: (rng.u32(0..10), seconds(rng.u64(10..200))),
-        outages: rng.bool().then_some(true),
-        lateness: seconds([0, 20, 60, 120][rng.usize(..4)]),
-        feeds: rng.usize(1..=3),
-        has_poison: rng.bool(),
-        has_future: rng.bool(),
-        keyed: rng.bool(),
-        idle_timeout: seconds(3_600),
-        present: 4,
-        of_new_topic: false,
-    };
+    let mut nature = Nature::of_the_log(rng);
+    nature.has_poison = rng.bool();
+    nature.has_future = rng.bool();
+    nature.keyed = rng.bool();
     let plan = Plan::new(nature, rng);
     let now = start() + seconds(3_600);
     let straight = {

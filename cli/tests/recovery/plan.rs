@@ -76,6 +76,26 @@ pub struct Nature {
     pub of_new_topic: bool,
 }
 
+impl Nature {
+    /// Nothing is idle, so that the log alone decides everything; nothing is poison, of the future or keyed yet.
+    pub fn of_the_log(rng: &mut Rng) -> Self {
+        Nature {
+            partitions: rng.i32(1..=4),
+            length: seconds(rng.u64(300..1_500)),
+            late: (rng.u32(0..10), seconds(rng.u64(10..200))),
+            outages: rng.bool().then_some(true),
+            lateness: seconds([0, 20, 60, 120][rng.usize(..4)]),
+            feeds: rng.usize(1..=3),
+            has_poison: false,
+            has_future: false,
+            keyed: false,
+            idle_timeout: seconds(3_600),
+            present: 4,
+            of_new_topic: false,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub nature: Nature,

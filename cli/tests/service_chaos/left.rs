@@ -78,7 +78,8 @@ fn points(
     for start in (from..=fleet.start / 1_000 + last_second + 3_600).step_by(3_600) {
         let flux = format!(
             r#"from(bucket: "{}") |> range(start: {start}, stop: {})
-               |> keep(columns: ["_time", "_value", "_field", "_measurement", "host", "window"]) |> group()"#,
+               |> keep(columns: ["_time", "_value", "_field", "_measurement", "host", "service", "rule", "window"])
+               |> group()"#,
             names.bucket,
             start + 3_600
         );
@@ -88,16 +89,16 @@ fn points(
         let column = |name: &str| header.iter().position(|column| *column == name);
         for line in lines {
             let row: Vec<_> = line.split(',').collect();
-            let cell = |name: &str| column(name).and_then(|index| row.get(index)).unwrap_or(&"?");
+            let cell = |name: &str| column(name).and_then(|index| row.get(index)).unwrap_or(&"");
             let time: jiff::Timestamp = cell("_time").parse().unwrap();
             let second = time.as_millisecond() - fleet.start as i64;
             if second > (last_second - OUT_OF_ORDERNESS) as i64 * 1_000 {
                 // It is there once all are silent for long enough, which nobody waits for.
                 continue;
             }
-            let (measurement, host, window) = (cell("_measurement"), cell("host"), cell("window"));
-            let key =
-                format!("{measurement} {host} {window} to second {}", second as f64 / 1_000.0);
+            let tags = ["_measurement", "host", "service", "rule", "window"].map(cell);
+            let tags: Vec<&str> = tags.into_iter().copied().filter(|tag| !tag.is_empty()).collect();
+            let key = format!("{} to second {}", tags.join(" "), second as f64 / 1_000.0);
             let fields = points.entry(key).or_default();
             let twice = fields.insert((*cell("_field")).to_owned(), (*cell("_value")).to_owned());
             assert_eq!(twice, None, "one field twice in one point: {line}");

@@ -56,28 +56,31 @@ fn cpu(host: &str, second: u64) -> f64 {
     }
 }
 
+fn message(host: &str, millis: u64, value: String) -> Message {
+    let (key, timestamp) = (Some(host.to_owned()), Some(millis.cast_signed()));
+    Message { partition: None, key, value, timestamp }
+}
+
 /// As Telegraf writes it.
 fn sample(host: &str, name: &str, tags: &str, fields: &str, millis: u64) -> Message {
-    Message {
-        partition: None,
-        key: Some(host.to_owned()),
-        value: format!(
+    message(
+        host,
+        millis,
+        format!(
             "{{\"fields\":{{{fields}}},\"name\":\"{name}\",\"tags\":{{{tags}\"host\":\"{host}\"}},\"timestamp\":{millis}}}\n"
         ),
-        timestamp: Some(millis.cast_signed()),
-    }
+    )
 }
 
 /// As Logstash writes it.
 fn line(host: &str, service: &str, level: &str, millis: u64, text: &str) -> Message {
-    Message {
-        partition: None,
-        key: Some(host.to_owned()),
-        value: format!(
+    message(
+        host,
+        millis,
+        format!(
             "{{\"@timestamp\":{millis},\"log\":{{\"level\":\"{level}\"}},\"host\":{{\"name\":\"{host}\"}},\"service\":{{\"name\":\"{service}\"}},\"message\":\"{text}\"}}"
         ),
-        timestamp: Some(millis.cast_signed()),
-    }
+    )
 }
 
 /// Writes it, `start` being its beginning in milliseconds.

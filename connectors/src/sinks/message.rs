@@ -41,7 +41,7 @@ impl Message {
         };
         let rule = clean(&transition.rule, FACT_CHARS_MAX);
         let summary = clean(&transition.summary, FACT_CHARS_MAX);
-        let lasted = lasting(transition.at.since(transition.started_at));
+        let lasted = lasting(transition.lasted());
         let severity = transition.severity.as_str();
         let (word, what) = match transition.kind {
             TransitionKind::Opened => (severity.to_uppercase(), summary.clone()),

@@ -98,9 +98,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         summary: "rsyslog and collectd of the distribution",
         run_tools: &[toolchain::RSYSLOG, toolchain::COLLECTD, toolchain::COLLECTD_KAFKA],
         make_tools: &[],
-        usable: |folder| {
-            ["rsyslogd", "collectd"].iter().all(|name| named_program(&folder.join(name)).is_some())
-        },
+        usable: |folder| names_programs(folder, &["rsyslogd", "collectd"]),
         make: producers::agents,
     },
     Recipe {
@@ -108,11 +106,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         summary: "Prometheus and promtool of the distribution",
         run_tools: &[toolchain::PROMETHEUS],
         make_tools: &[],
-        usable: |folder| {
-            ["prometheus", "promtool"]
-                .iter()
-                .all(|name| named_program(&folder.join(name)).is_some())
-        },
+        usable: |folder| names_programs(folder, &["prometheus", "promtool"]),
         make: producers::prometheus,
     },
     Recipe {
@@ -128,7 +122,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         summary: "Chromium and its driver for the page test",
         run_tools: &[toolchain::NODE, toolchain::CHROMIUM],
         make_tools: &[toolchain::NPM],
-        usable: |folder| named_program(&folder.join("chromium")).is_some(),
+        usable: |folder| names_programs(folder, &["chromium"]),
         make: browser,
     },
     Recipe {
@@ -140,6 +134,11 @@ pub(crate) const RECIPES: &[Recipe] = &[
         make: cargo_deny,
     },
 ];
+
+/// Whether each of `names` in `folder` names a program that is there.
+fn names_programs(folder: &Path, names: &[&str]) -> bool {
+    names.iter().all(|name| named_program(&folder.join(name)).is_some())
+}
 
 /// The program whose path is the content of `file`, if it is still there.
 pub(crate) fn named_program(file: &Path) -> Option<PathBuf> {

@@ -34,7 +34,7 @@ pub(crate) fn all() -> anyhow::Result<Vec<Ratio>> {
         sliding("5 min sliding by 10 s / 10 s tumbling, per pane", 300, 10, 6.0)?,
         sliding("1 h sliding by 10 s / 5 min sliding by 10 s, per pane", 3_600, 300, 2.0)?,
         wire("partials to bytes and back / by bincode", false, 1.2)?,
-        wire("partials with a condition to bytes and back / by bincode", true, 1.2)?,
+        wire("partials with a condition to bytes and back / by bincode", true, 2.2)?,
     ])
 }
 

@@ -100,7 +100,7 @@ fn watch(
 
 /// Memory in MiB over those looks at which a share between `from` and `to` was read.
 fn mib(looks: &[Look], from: f64, to: f64) -> Samples {
-    let mut samples = Samples::new();
+    let mut samples = Samples::default();
     let inside = looks.iter().filter(|look| (from..=to).contains(&look.share));
     inside.for_each(|look| samples.add(look.kib as f64 / 1_024.0));
     samples

@@ -11,10 +11,6 @@ const CLASSES: [f64; 13] =
 pub(crate) struct Samples(Vec<f64>);
 
 impl Samples {
-    pub(crate) const fn new() -> Self {
-        Samples(Vec::new())
-    }
-
     pub(crate) fn add(&mut self, millis: f64) {
         self.0.push(millis);
     }

@@ -68,7 +68,7 @@ fn measure(args: &RecoveryArgs, broker: &Broker, series: u64) -> anyhow::Result<
     std::fs::write(&config, pipeline(&broker.bootstrap(), topic, folder.path()))?;
     let mut member = Member::start(&config)?;
     std::thread::sleep(Duration::from_secs(args.seconds));
-    let [mut up, mut caught_up, mut ready] = [const { Samples::new() }; 3];
+    let [mut up, mut caught_up, mut ready]: [Samples; 3] = Default::default();
     let mut state = 0.0;
     for kill in 0..args.kills {
         member.wait("ready", Member::is_ready)?;

@@ -73,7 +73,7 @@ fn line(notification: &Notification, is_coloured: bool) -> String {
             (word, format!("{} ({value})", part(&transition.summary)), colour)
         }
         TransitionKind::Ended(reason) => {
-            let lasted = lasting(transition.at.since(transition.started_at));
+            let lasted = lasting(transition.lasted());
             ("RESOLVED".to_owned(), format!("{} after {lasted}", ended(reason)), "32")
         }
     };

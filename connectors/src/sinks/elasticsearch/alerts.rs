@@ -3,12 +3,11 @@
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tidewatch_dataflow::alert::{Transition, TransitionKind};
-use tidewatch_dataflow::dead_letter::{Malformed, Reason};
+use tidewatch_dataflow::dead_letter::Malformed;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
 
 use super::ElasticsearchWriter;
-use super::document::Document;
-use super::template::Purpose;
+use super::document::{Document, in_range};
 use crate::sinks::instant::{day, rfc3339};
 
 /// Writes one document for each opening and each end of an incident, its identity that of the transition.
@@ -32,14 +31,11 @@ use crate::sinks::instant::{day, rfc3339};
 #[derive(Debug)]
 pub struct ElasticsearchAlerts {
     writer: ElasticsearchWriter,
-    /// Beginning of the indexes' names.
-    index: String,
-    has_template: bool,
 }
 
 impl ElasticsearchAlerts {
-    pub(super) fn new(writer: ElasticsearchWriter, index: String) -> Self {
-        ElasticsearchAlerts { writer, index, has_template: false }
+    pub(super) fn new(writer: ElasticsearchWriter) -> Self {
+        ElasticsearchAlerts { writer }
     }
 }
 
@@ -83,29 +79,28 @@ struct Alert<'a> {
 
 /// The document of `transition`, in the index of the day on which the step became true.
 fn document<'a>(index: &str, transition: &'a Transition) -> Result<Document<Body<'a>>, Malformed> {
-    let beyond = || Malformed::new(Reason::TimeOutOfRange, "the time lies beyond the year 9999");
     let group = &transition.group;
     let (action, reason) = match transition.kind {
         TransitionKind::Opened => ("opened", None),
         TransitionKind::Ended(reason) => ("ended", serde_json::to_value(reason).ok()),
     };
     let body = Body {
-        timestamp: rfc3339(transition.at).ok_or_else(beyond)?,
-        event: Event { action, reason, start: rfc3339(transition.started_at).ok_or_else(beyond)? },
+        timestamp: in_range(rfc3339(transition.at))?,
+        event: Event { action, reason, start: in_range(rfc3339(transition.started_at))? },
         rule: Named { name: &transition.rule },
         alert: Alert {
             incident: transition.incident.to_string(),
             sequence: transition.sequence,
             severity: transition.severity.as_str(),
             value: transition.value.0,
-            lasted_seconds: transition.at.since(transition.started_at).as_secs_f64(),
+            lasted_seconds: transition.lasted().as_secs_f64(),
         },
         host: group.get("host").map(|name| Named { name }),
         service: group.get("service").map(|name| Named { name }),
         labels: group.iter().map(|(name, value)| (name.to_owned(), value.into())).collect(),
         message: &transition.summary,
     };
-    let day = day(transition.at).ok_or_else(beyond)?;
+    let day = in_range(day(transition.at))?;
     Ok(Document { index: format!("{index}-{day}"), id: transition.id(), body })
 }
 
@@ -113,12 +108,10 @@ impl SinkWriter for ElasticsearchAlerts {
     type Item = Transition;
 
     async fn write(&mut self, batch: &[Transition]) -> Result<Receipt, ConnectorError> {
-        if !self.has_template {
-            self.writer.ensure(Purpose::Alerts, &self.index).await?;
-            self.has_template = true;
-        }
+        self.writer.prepare().await?;
+        let index = &self.writer.naming.index;
         // A batch is small: 5,000 transitions of at most a few hundred bytes and their labels.
-        let documents = batch.iter().map(|transition| document(&self.index, transition)).collect();
+        let documents = batch.iter().map(|transition| document(index, transition)).collect();
         self.writer.create(documents).await
     }
 }

@@ -6,6 +6,8 @@ use serde::Deserialize;
 use tidewatch_dataflow::config::{ByteSize, Secret};
 use tidewatch_dataflow::record::Topics;
 
+use super::document::Naming;
+use super::template::Purpose;
 use super::{ElasticsearchAlerts, ElasticsearchWriter};
 use crate::delivery::{
     DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill,
@@ -97,7 +99,7 @@ impl ElasticsearchConfig {
     /// [`OpenError`] when the configuration is wrong or a secret is not there.
     pub fn open(&self, topics: Topics) -> Result<ElasticsearchWriter, OpenError> {
         self.validate()?;
-        ElasticsearchWriter::new(self, topics)
+        ElasticsearchWriter::new(self, Purpose::Logs, Naming { index: self.index.clone(), topics })
     }
 
     /// Fetches the secrets and makes the writer of alerts. Reaches no cluster.
@@ -105,8 +107,9 @@ impl ElasticsearchConfig {
     /// # Errors
     /// [`OpenError`] when the configuration is wrong or a secret is not there.
     pub fn open_alerts(&self) -> Result<ElasticsearchAlerts, OpenError> {
-        let writer = self.open(Topics::default())?;
-        Ok(ElasticsearchAlerts::new(writer, self.alerts.clone()))
+        self.validate()?;
+        let naming = Naming { index: self.alerts.clone(), topics: Topics::default() };
+        Ok(ElasticsearchAlerts::new(ElasticsearchWriter::new(self, Purpose::Alerts, naming)?))
     }
 }
 

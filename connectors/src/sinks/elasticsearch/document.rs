@@ -47,6 +47,12 @@ enum Named<'a> {
     Name(&'a str),
 }
 
+/// A time as text, where it has one.
+pub(super) fn in_range(text: Option<String>) -> Result<String, Malformed> {
+    let beyond = || Malformed::new(Reason::TimeOutOfRange, "the time lies beyond the year 9999");
+    text.ok_or_else(beyond)
+}
+
 impl Naming {
     /// The document of `line`.
     ///
@@ -57,10 +63,8 @@ impl Naming {
     /// # Errors
     /// When the time is beyond the year 9999, or the further fields are no JSON object.
     pub(super) fn document<'a>(&self, line: &'a LogLine) -> Result<Document<Body<'a>>, Malformed> {
-        let beyond =
-            || Malformed::new(Reason::TimeOutOfRange, "the time lies beyond the year 9999");
-        let timestamp = rfc3339(line.event_time).ok_or_else(beyond)?;
-        let day = day(line.event_time).ok_or_else(beyond)?;
+        let timestamp = in_range(rfc3339(line.event_time))?;
+        let day = in_range(day(line.event_time))?;
         let fields = match line.extra.is_empty() {
             true => None,
             // Parsed and written anew: a line break between two tokens would end the document here.

@@ -83,11 +83,7 @@ impl ElasticsearchWriter {
     /// be typed by guess for the rest of the day. Missing rights (403) are no error: it may have been put
     /// by somebody else, and is warned of.
     pub async fn ensure_template(&self) -> Result<(), ConnectorError> {
-        self.ensure(Purpose::Logs, &self.naming.index).await
-    }
-
-    /// Puts the template of `purpose` for the indexes that begin with `name`, which is its name too.
-    pub(super) async fn ensure(&self, purpose: Purpose, name: &str) -> Result<(), ConnectorError> {
+        let name = &self.naming.index;
         let asked = self
             .client
             .indices()
@@ -112,7 +108,7 @@ impl ElasticsearchWriter {
                 .indices()
                 .put_index_template(IndicesPutIndexTemplateParts::Name(name))
                 .create(true)
-                .body(body(purpose, name, open_object))
+                .body(body(self.purpose, name, open_object))
                 .send()
                 .await;
             let answer = self.answer(sent).await?;

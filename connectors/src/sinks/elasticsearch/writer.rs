@@ -10,12 +10,13 @@ use elasticsearch::{BulkOperation, BulkOperations, BulkParts, Elasticsearch};
 use serde::Serialize;
 use tidewatch_dataflow::config::Secret;
 use tidewatch_dataflow::dead_letter::{Malformed, Reason};
-use tidewatch_dataflow::record::{LogLine, Topics};
+use tidewatch_dataflow::record::LogLine;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter};
 
 use super::ElasticsearchConfig;
 use super::answer::{Bulk, FILTER};
 use super::document::{Document, Naming};
+use super::template::Purpose;
 use crate::delivery::chain;
 use crate::http::{
     Endpoint, REQUEST_TIMEOUT, Redaction, is_loopback, may_pass, parse_url, retry_after,
@@ -24,6 +25,7 @@ use crate::sinks::OpenError;
 
 /// Writes log lines to the daily indexes.
 pub struct ElasticsearchWriter {
+    pub(super) purpose: Purpose,
     pub(super) client: Elasticsearch,
     pub(super) endpoint: Endpoint,
     pub(super) naming: Naming,
@@ -38,7 +40,11 @@ impl fmt::Debug for ElasticsearchWriter {
 }
 
 impl ElasticsearchWriter {
-    pub(super) fn new(config: &ElasticsearchConfig, topics: Topics) -> Result<Self, OpenError> {
+    pub(super) fn new(
+        config: &ElasticsearchConfig,
+        purpose: Purpose,
+        naming: Naming,
+    ) -> Result<Self, OpenError> {
         let url = parse_url("url", &config.url)?;
         let password = config.password.as_ref().map(Secret::reveal).transpose()?;
         let api_key = config.api_key.as_ref().map(Secret::reveal).transpose()?;
@@ -64,9 +70,17 @@ impl ElasticsearchWriter {
         }
         let transport =
             transport.build().map_err(|error| OpenError::Client { reason: chain(&error) })?;
-        let naming = Naming { index: config.index.clone(), topics };
         let client = Elasticsearch::new(transport);
-        Ok(ElasticsearchWriter { client, endpoint, naming, has_template: false })
+        Ok(ElasticsearchWriter { purpose, client, endpoint, naming, has_template: false })
+    }
+
+    /// Takes care of the index template before the first documents.
+    pub(super) async fn prepare(&mut self) -> Result<(), ConnectorError> {
+        if !self.has_template {
+            self.ensure_template().await?;
+            self.has_template = true;
+        }
+        Ok(())
     }
 
     /// Status and body of an answer.
@@ -186,10 +200,7 @@ impl SinkWriter for ElasticsearchWriter {
     type Item = LogLine;
 
     async fn write(&mut self, batch: &[LogLine]) -> Result<Receipt, ConnectorError> {
-        if !self.has_template {
-            self.ensure_template().await?;
-            self.has_template = true;
-        }
+        self.prepare().await?;
         let mut receipt = Receipt::default();
         let mut rest = batch;
         while !rest.is_empty() {

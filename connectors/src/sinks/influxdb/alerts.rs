@@ -38,7 +38,6 @@ impl InfluxAlerts {
     fn point(&self, transition: &Transition) -> MetricPoint {
         let own = [("rule", &*transition.rule), ("severity", transition.severity.as_str())];
         let [firing, value, lasted] = self.names.clone();
-        let span = transition.at.since(transition.started_at);
         MetricPoint {
             measurement: Arc::clone(&self.measurement),
             labels: Labels::from_pairs(transition.group.iter().chain(own)),
@@ -46,7 +45,7 @@ impl InfluxAlerts {
             fields: [
                 (firing, f64::from(u8::from(transition.is_opening()))),
                 (value, transition.value.0),
-                (lasted, span.as_secs_f64()),
+                (lasted, transition.lasted().as_secs_f64()),
             ]
             .into_iter()
             .collect(),

@@ -2,9 +2,9 @@
 //! channel's hands, under a live load.
 //!
 //! Writing a backlog says how fast sender and broker are here, a catch-up over it how fast the pipeline is; sharing
-//! the machine they would reach `1 / (1 / sent + 1 / read)` together. The live fleet then sends half of that. Each second some hosts rise above 90 % and others come back, so
-//! that a rule over panes of one second opens and ends incidents all the time beside Q1, Q2 and Q3 of the
-//! benchmark. Checkpoints are taken as usual, and the outbox makes each intent durable before it is told.
+//! the machine they would reach `1 / (1 / sent + 1 / read)` together. The live fleet then sends half of that. Each
+//! second some hosts rise above 90 % and others come back, so that a rule over panes of one second opens and ends
+//! incidents all the time beside Q1, Q2 and Q3 of the benchmark. Checkpoints are taken as usual, and the outbox makes each intent durable before it is told.
 //!
 //! The bound on disorder (5 s) is no part of the latency: it ends before the closing record arrives.
 
