@@ -304,6 +304,7 @@ fn a_full_series_table_is_told() {
         time: RecordTime::Appended(EventTime::from_millis(5)),
         key: Some(key.as_bytes()),
         value: Some(b"1"),
+        headers: &[],
     });
     let mut out = Decoded::default();
     let partition = PartitionId { topic: 0, partition: 0 };

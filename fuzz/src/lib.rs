@@ -88,5 +88,6 @@ fn record(offset: i64, value: &[u8]) -> Record<'_> {
         time: RecordTime::Created(EventTime::from_millis(1_700_000_000_000)),
         key: Some(b"web-1"),
         value: Some(value),
+        headers: &[],
     }
 }

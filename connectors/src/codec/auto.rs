@@ -87,10 +87,10 @@ impl Decode for Auto {
                 // Behind white space, OTLP's own codec would take it for Protocol Buffers.
                 Look::Otlp => self.otlp.record(Input { value, ..input }, series, out),
                 Look::Metric => {
-                    let begun = Begun::new(out);
+                    let mark = out.mark();
                     match self.telegraf.parse(input, series, out) {
                         Err(why) if why.reason == Reason::MissingField => {
-                            begun.undo(out);
+                            out.undo(mark);
                             self.json_log.record(input, series, out).map_err(|_| why)
                         }
                         result => result,
@@ -104,17 +104,17 @@ impl Decode for Auto {
             }
             _ if number(value).is_some() => self.value.record(input, series, out),
             Some(b'<') if has_priority(value) => {
-                let begun = Begun::new(out);
+                let mark = out.mark();
                 self.syslog.record(input, series, out).or_else(|_| {
-                    begun.undo(out);
+                    out.undo(mark);
                     self.text_log.record(input, series, out)
                 })
             }
             _ if ends_with_time(value) => {
-                let begun = Begun::new(out);
+                let mark = out.mark();
                 match self.influx_line.record(input, series, out) {
                     Err(why) if why.reason == Reason::Unparseable => {
-                        begun.undo(out);
+                        out.undo(mark);
                         self.text_log.record(input, series, out)
                     }
                     result => result,
@@ -126,25 +126,6 @@ impl Decode for Auto {
             )),
             _ => self.text_log.record(input, series, out),
         }
-    }
-}
-
-/// What there was before a codec began, to take back what it left when it failed.
-struct Begun {
-    points: usize,
-    values: usize,
-    logs: usize,
-}
-
-impl Begun {
-    fn new(out: &Decoded) -> Self {
-        Begun { points: out.points.len(), values: out.values.len(), logs: out.logs.len() }
-    }
-
-    fn undo(self, out: &mut Decoded) {
-        out.points.truncate(self.points);
-        out.values.truncate(self.values);
-        out.logs.truncate(self.logs);
     }
 }
 

@@ -16,7 +16,8 @@
 //! | `auto` | any of those that can be told apart, decided record by record | [`auto`] |
 //!
 //! A record is decoded whole or not at all. What cannot be decoded is rejected with a reason for
-//! machines and a detail for people, which names the byte where reading stopped.
+//! machines and a detail for people, which names the byte where reading stopped. Key, headers and timestamp of a
+//! record become labels and time where the source says so: see [`carried`].
 //!
 //! # Bounds
 //!
@@ -38,6 +39,7 @@
 //! instant before 1970 or after the year 9999 is refused.
 
 pub mod auto;
+pub mod carried;
 pub mod collectd_json;
 mod fields;
 pub mod influx_line;
@@ -63,6 +65,9 @@ use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
+pub use carried::{RecordLabels, TimeFrom};
+
+use carried::Carried;
 use influx_line::{InfluxLine, Precision};
 use json_log::JsonLog;
 use telegraf::TelegrafJson;
@@ -141,6 +146,10 @@ pub struct SourceFormat {
     pub patterns: TextPatterns,
     /// Further attributes of a resource that become labels in [`Format::Otlp`].
     pub resource_labels: Vec<Box<str>>,
+    /// Parts of a record beside its value that become labels.
+    pub record_labels: RecordLabels,
+    /// Whose time counts.
+    pub time_from: TimeFrom,
 }
 
 impl SourceFormat {
@@ -157,6 +166,8 @@ impl SourceFormat {
             utc_offset: UtcOffset::default(),
             patterns: TextPatterns::default(),
             resource_labels: Vec::new(),
+            record_labels: RecordLabels::default(),
+            time_from: TimeFrom::default(),
         }
     }
 }
@@ -179,19 +190,24 @@ fn codec(source: &SourceFormat, remembers: bool) -> Box<dyn Codec> {
         false => TelegrafJson::default(),
     };
     match source.format {
-        Format::Auto => Box::new(Each(auto::Auto::new(source, telegraf()))),
-        Format::TelegrafJson => Box::new(Each(telegraf())),
-        Format::InfluxLine => Box::new(Each(InfluxLine::new(source, remembers))),
-        Format::CollectdJson => Box::new(Each(collectd_json::CollectdJson::default())),
-        Format::Otlp => Box::new(Each(otlp::Otlp::new(source))),
-        Format::PrometheusRemoteWrite => Box::new(Each(prometheus::RemoteWrite::default())),
-        Format::Value => Box::new(Each(value::Value::new(source))),
-        Format::JsonLog => Box::new(Each(JsonLog::default())),
-        Format::EcsJson => Box::new(Each(JsonLog::ecs(source))),
-        Format::Syslog => Box::new(Each(syslog::Syslog::new(source))),
-        Format::Logfmt => Box::new(Each(logfmt::Logfmt::new(source))),
-        Format::TextLog => Box::new(Each(text_log::TextLog::new(source))),
+        Format::Auto => each(source, auto::Auto::new(source, telegraf())),
+        Format::TelegrafJson => each(source, telegraf()),
+        Format::InfluxLine => each(source, InfluxLine::new(source, remembers)),
+        Format::CollectdJson => each(source, collectd_json::CollectdJson::default()),
+        Format::Otlp => each(source, otlp::Otlp::new(source)),
+        Format::PrometheusRemoteWrite => each(source, prometheus::RemoteWrite::default()),
+        Format::Value => each(source, value::Value::new(source)),
+        Format::JsonLog => each(source, JsonLog::default()),
+        Format::EcsJson => each(source, JsonLog::ecs(source)),
+        Format::Syslog => each(source, syslog::Syslog::new(source)),
+        Format::Logfmt => each(source, logfmt::Logfmt::new(source)),
+        Format::TextLog => each(source, text_log::TextLog::new(source)),
     }
+}
+
+/// The codec that decodes record after record with `decode`.
+fn each(source: &SourceFormat, decode: impl Decode + 'static) -> Box<dyn Codec> {
+    Box::new(Each { decode, carried: Carried::new(source) })
 }
 
 /// One record with a value of acceptable size.
@@ -249,7 +265,10 @@ trait Decode {
 }
 
 /// The codec that decodes record after record.
-struct Each<D>(D);
+struct Each<D> {
+    decode: D,
+    carried: Option<Carried>,
+}
 
 impl<D: Decode> Codec for Each<D> {
     fn decode(&mut self, batch: &RecordBatch<'_>, series: &mut SeriesTable, out: &mut Decoded) {
@@ -266,7 +285,10 @@ impl<D: Decode> Codec for Each<D> {
                 }
                 Some(value) => {
                     let input = Input { partition: batch.partition, record: *record, value };
-                    self.0.record(input, series, out)
+                    match &mut self.carried {
+                        None => self.decode.record(input, series, out),
+                        Some(carried) => carried.record(&mut self.decode, input, series, out),
+                    }
                 }
             };
             if let Err(why) = result {

@@ -42,7 +42,8 @@ impl PointWriter {
         self.start = out.values.len();
     }
 
-    /// Appends a number. One that is not finite says that there is none, and is passed over.
+    /// Appends a number. One that is not finite says that there is none, and is counted and
+    /// passed over.
     pub(super) fn number(
         &mut self,
         name: &str,
@@ -51,6 +52,7 @@ impl PointWriter {
         out: &mut Decoded,
     ) -> Result<(), Malformed> {
         if !number.is_finite() {
+            out.no_numbers += 1;
             return Ok(());
         }
         let id = self.names.id(name, series).map_err(table_full)?;

@@ -58,6 +58,7 @@ fn decode_by(codec: &mut dyn Codec, records: &[KeyAndValue<'_>]) -> Outcome {
             time: RecordTime::Created(EventTime::from_millis(KAFKA_TIME)),
             key: *key,
             value: *value,
+            headers: &[],
         })
         .collect();
     let partition = PartitionId { topic: 0, partition: 5 };

@@ -1,10 +1,11 @@
 //! `[[sources]]`: topics to read.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Deserialize;
-use tidewatch_connectors::codec::Format;
 use tidewatch_connectors::codec::influx_line::Precision;
+use tidewatch_connectors::codec::{Format, TimeFrom};
 use tidewatch_dataflow::config::HumanDuration;
 
 /// One topic: what is in it, and how it is made.
@@ -41,6 +42,13 @@ pub struct SourceSection {
     /// For `otlp`: further attributes of resources that become labels. Default: none.
     #[serde(default)]
     pub resource_labels: Vec<String>,
+    /// Parts of a record beside its value that become labels. Default: none.
+    #[serde(default)]
+    pub labels_from: LabelsFrom,
+    /// Whose time counts: `value`, that in the value and Kafka's timestamp where there is none, or `record`, always
+    /// Kafka's timestamp. Default `value`.
+    #[serde(default)]
+    pub time_from: TimeFrom,
     /// Partitions that `tidewatch topics` creates the topic with. Default 12: divides evenly among 1, 2,
     /// 3, 4, 6 and 12 workers.
     #[serde(default = "default_partitions")]
@@ -52,6 +60,18 @@ pub struct SourceSection {
     /// How long the brokers keep records. Default 7 days.
     #[serde(default = "default_retention")]
     pub retention: HumanDuration,
+}
+
+/// `labels_from = { key = "host", headers = { "x-region" = "region" } }`: labels that records carry beside their
+/// values.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LabelsFrom {
+    /// The label that the key becomes. Default: none.
+    pub key: Option<String>,
+    /// For each header that is wanted, the label that it becomes. Default: none.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
 }
 
 fn default_partitions() -> u32 {

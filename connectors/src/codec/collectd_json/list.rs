@@ -105,9 +105,9 @@ impl<'de> Visitor<'de> for List<'_, '_> {
         }
         self.points.begin(self.out);
         for (name, value) in names.iter().zip(&values) {
-            if let Some(value) = value {
-                self.points.number(name, *value, self.series, self.out).map_err(pass)?;
-            }
+            // A null says the same as NaN, which JSON cannot.
+            let value = value.unwrap_or(f64::NAN);
+            self.points.number(name, value, self.series, self.out).map_err(pass)?;
         }
         if self.points.is_empty(self.out) {
             return Ok(());

@@ -68,6 +68,7 @@ impl Sink<'_, '_> {
             return Err(Malformed::new(Reason::MissingField, "a metric without `name`"));
         }
         if point.flags & NOT_RECORDED != 0 {
+            self.out.no_numbers += 1;
             return Ok(());
         }
         let points = &mut self.codec.points;

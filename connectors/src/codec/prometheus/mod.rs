@@ -16,9 +16,10 @@
 //! - Each sample is one point of the measurement that the label `__name__` names, with all other labels that
 //!   are not empty, and one field `value`. A native histogram is one with the fields `count` and `sum`; its
 //!   buckets and exemplars are passed over.
-//! - A sample that is no number is passed over: **a stale marker** (a certain NaN) says that its series has
-//!   ended, and any other NaN or infinity that there was nothing to measure. Both are what a missing
-//!   record says as well, and refusing the request would lose the thousands of samples beside it.
+//! - A sample that is no number is counted ([`Decoded::no_numbers`]) and passed over: **a stale marker** (a
+//!   certain NaN) says that its series has ended, and any other NaN or infinity that there was nothing to
+//!   measure. Both are what a missing record says as well, and refusing the request would lose the thousands of
+//!   samples beside it.
 //! - Of a repeated label the last value counts.
 //!
 //! # What is refused
@@ -141,10 +142,8 @@ impl RemoteWrite {
                 ));
             }
             self.points.begin(out);
-            for (field, number) in numbers {
-                if let Some(number) = number {
-                    self.points.number(field, number, series, out)?;
-                }
+            for (field, number) in numbers.into_iter().flatten() {
+                self.points.number(field, number, series, out)?;
             }
             if self.points.is_empty(out) {
                 continue;
@@ -161,7 +160,7 @@ impl RemoteWrite {
 }
 
 /// Up to two named numbers, and milliseconds since the epoch.
-type Sample = ([(&'static str, Option<f64>); 2], i64);
+type Sample = ([Option<(&'static str, f64)>; 2], i64);
 
 fn label(message: &[u8]) -> Result<(&str, &str), Malformed> {
     let (mut name, mut value) = ("", "");
@@ -185,7 +184,7 @@ fn sample(message: &[u8]) -> Result<Sample, Malformed> {
             _ => {}
         }
     }
-    Ok(([("value", Some(value)), ("", None)], millis))
+    Ok(([Some(("value", value)), None], millis))
 }
 
 fn histogram(message: &[u8]) -> Result<Sample, Malformed> {
@@ -199,9 +198,9 @@ fn histogram(message: &[u8]) -> Result<Sample, Malformed> {
             _ => {}
         }
     }
-    // The sum of a stale histogram is the stale marker.
-    let number = |number| Some(number).filter(|_| f64::is_finite(sum));
-    Ok(([("count", number(count)), ("sum", number(sum))], millis))
+    // The sum of a stale histogram is the stale marker, and its count means nothing.
+    let count = sum.is_finite().then_some(("count", count));
+    Ok(([count, Some(("sum", sum))], millis))
 }
 
 fn instant(millis: i64) -> Result<EventTime, Malformed> {

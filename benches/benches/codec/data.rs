@@ -1,49 +1,22 @@
-//! What it costs to decode records: Telegraf's JSON, log lines and bare values, one batch after another.
-//!
-//! ```console
-//! cargo bench -p tidewatch-benches --bench codec
-//! ```
-//!
-//! Line protocol has the same metrics as `telegraf_json`. The other formats have 3,000 records of one message each, as their
-//! producers send to Kafka, but for remote write, whose 300 records have 100 series each. `reference` reads line protocol
-//! without its memory of heads.
-//!
-//! A batch of Telegraf's has 30,000 Telegraf records: `cpu`, `mem` and `disk` of 1,000 hosts in random order, ten of each,
-//! numbers with 16 or 17 digits as Telegraf writes them, 200 to 330 bytes, 8 MB in all; or 3,000 log lines or
-//! values. All series are known before the clock starts. The time of an item is that of one record.
-//!
-//! `telegraf_json` runs with shape prediction and without it, side by side: what prediction gains is the ratio of
-//! two lines of one run. `telegraf_flood` has a label that never repeats, so that nothing can be predicted: what
-//! learning costs is the ratio of its two lines.
+//! What is decoded: records of a fleet of hosts in each format, the same in every run.
 
-use divan::counter::{BytesCount, ItemsCount};
-use divan::{Bencher, black_box};
-use tidewatch_connectors::codec::{Format, SourceFormat, for_source, reference_for_source};
-use tidewatch_dataflow::record::{Decoded, PartitionId, Record, RecordBatch, RecordTime};
-use tidewatch_dataflow::series::SeriesTable;
-use tidewatch_dataflow::time::EventTime;
-
-fn main() {
-    divan::main();
-}
-
-const HOSTS: u64 = 1_000;
-const START: u64 = 1_700_000_000_000;
+pub(super) const HOSTS: u64 = 1_000;
+pub(super) const START: u64 = 1_700_000_000_000;
 
 /// A hash as a source of numbers that look random and are always the same.
-fn mix(seed: u64) -> u64 {
+pub(super) fn mix(seed: u64) -> u64 {
     let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
 }
 
 /// A share of 100, with all its digits.
-fn percent(seed: u64) -> f64 {
+pub(super) fn percent(seed: u64) -> f64 {
     (mix(seed) >> 11) as f64 / (1_u64 << 53) as f64 * 100.0
 }
 
 /// Messages of Telegraf; with `flood` each has a label of its own.
-fn telegraf(flood: bool) -> Vec<String> {
+pub(super) fn telegraf(flood: bool) -> Vec<String> {
     let mut lines: Vec<(u64, String)> = (0..HOSTS * 3 * 10)
         .map(|i| {
             let (host, kind, time) = (i / 3 % HOSTS, i % 3, START + mix(i) % 10_000);
@@ -86,7 +59,7 @@ fn telegraf(flood: bool) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-fn json_logs() -> Vec<String> {
+pub(super) fn json_logs() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             format!(
@@ -105,7 +78,7 @@ fn json_logs() -> Vec<String> {
         .collect()
 }
 
-fn text_logs() -> Vec<String> {
+pub(super) fn text_logs() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             format!(
@@ -121,12 +94,12 @@ fn text_logs() -> Vec<String> {
         .collect()
 }
 
-fn values() -> Vec<String> {
+pub(super) fn values() -> Vec<String> {
     (0..HOSTS * 3).map(|i| format!("{:.1}%", percent(i))).collect()
 }
 
 /// The metrics of [`telegraf`] in line protocol.
-fn lines() -> Vec<String> {
+pub(super) fn lines() -> Vec<String> {
     let line = |json: &String| {
         let metric: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
         let pairs = |name: &str| {
@@ -148,7 +121,7 @@ fn lines() -> Vec<String> {
     telegraf(false).iter().map(line).collect()
 }
 
-fn collectd() -> Vec<String> {
+pub(super) fn collectd() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             format!(
@@ -159,7 +132,7 @@ fn collectd() -> Vec<String> {
         .collect()
 }
 
-fn syslogs() -> Vec<String> {
+pub(super) fn syslogs() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             format!(
@@ -170,7 +143,7 @@ fn syslogs() -> Vec<String> {
         .collect()
 }
 
-fn old_syslogs() -> Vec<String> {
+pub(super) fn old_syslogs() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             format!(
@@ -187,7 +160,7 @@ fn old_syslogs() -> Vec<String> {
         .collect()
 }
 
-fn logfmts() -> Vec<String> {
+pub(super) fn logfmts() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             format!(
@@ -198,7 +171,7 @@ fn logfmts() -> Vec<String> {
         .collect()
 }
 
-fn ecs_logs() -> Vec<String> {
+pub(super) fn ecs_logs() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             format!(
@@ -243,14 +216,14 @@ mod wire {
     }
 }
 
-fn resource(i: u64) -> Vec<u8> {
+pub(super) fn resource(i: u64) -> Vec<u8> {
     let service = wire::attribute(1, "service.name", &format!("svc-{:02}", i % 50));
     let host = wire::attribute(1, "host.name", &format!("web-{:04}", i % HOSTS));
     wire::bytes(1, &[&service, &host, &wire::attribute(1, "os.type", "linux")])
 }
 
 /// One resource with ten gauges each.
-fn otlp_metrics() -> Vec<Vec<u8>> {
+pub(super) fn otlp_metrics() -> Vec<Vec<u8>> {
     (0..HOSTS * 3)
         .map(|i| {
             let metrics: Vec<u8> = (0..10)
@@ -271,7 +244,7 @@ fn otlp_metrics() -> Vec<Vec<u8>> {
 }
 
 /// One resource with ten log records each.
-fn otlp_logs() -> Vec<Vec<u8>> {
+pub(super) fn otlp_logs() -> Vec<Vec<u8>> {
     (0..HOSTS * 3)
         .map(|i| {
             let logs: Vec<u8> = (0..10)
@@ -295,7 +268,7 @@ fn otlp_logs() -> Vec<Vec<u8>> {
 }
 
 /// The same ten gauges in JSON.
-fn otlp_json() -> Vec<String> {
+pub(super) fn otlp_json() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {
             let points: Vec<String> = (0..10)
@@ -315,7 +288,7 @@ fn otlp_json() -> Vec<String> {
 }
 
 /// A hundred series of one sample each.
-fn remote_write() -> Vec<Vec<u8>> {
+pub(super) fn remote_write() -> Vec<Vec<u8>> {
     let label = |name: &str, value: &str| {
         wire::bytes(1, &[&wire::bytes(1, &[name.as_bytes()]), &wire::bytes(2, &[value.as_bytes()])])
     };
@@ -342,164 +315,4 @@ fn remote_write() -> Vec<Vec<u8>> {
             snap::raw::Encoder::new().compress_vec(&request).expect("it is short enough")
         })
         .collect()
-}
-
-/// Whether Telegraf's JSON is predicted or always parsed.
-#[derive(Copy, Clone, Debug)]
-enum Reading {
-    Predicted,
-    Parsed,
-}
-
-/// As records whose values lie one behind the other, as in the batches of a broker.
-fn records<'a, V: AsRef<[u8]>>(values: &[V], all: &'a mut Vec<u8>) -> Vec<Record<'a>> {
-    *all = values.iter().flat_map(|value| value.as_ref()).copied().collect();
-    let mut rest = all.as_slice();
-    (0..)
-        .zip(values)
-        .map(|(offset, value)| {
-            let (value, behind) = rest.split_at(value.as_ref().len());
-            rest = behind;
-            let host = value.windows(8).find(|word| word.starts_with(b"web-"));
-            Record {
-                offset,
-                time: RecordTime::Created(EventTime::from_millis(START)),
-                key: Some(host.unwrap_or(b"web-0000")),
-                value: Some(value),
-            }
-        })
-        .collect()
-}
-
-fn run<V: AsRef<[u8]>>(bencher: Bencher<'_, '_>, format: Format, reading: Reading, lines: &[V]) {
-    let mut all = Vec::new();
-    let records = records(lines, &mut all);
-    let batch =
-        RecordBatch { partition: PartitionId { topic: 0, partition: 0 }, records: &records };
-    let source = SourceFormat::new("cpu-usage", format);
-    let mut codec = match reading {
-        Reading::Predicted => for_source(&source),
-        Reading::Parsed => reference_for_source(&source),
-    };
-    let mut series = SeriesTable::new(1_000_000);
-    let mut out = Decoded::default();
-    codec.decode(&batch, &mut series, &mut out);
-    assert!(out.points.len() >= records.len() && out.rejected.is_empty(), "{:?}", out.rejected);
-    bencher
-        .counter(ItemsCount::new(records.len()))
-        .counter(BytesCount::new(lines.iter().map(|line| line.as_ref().len()).sum::<usize>()))
-        .bench_local(|| {
-            out.clear();
-            codec.decode(black_box(&batch), &mut series, &mut out);
-            black_box(out.values.len())
-        });
-}
-
-/// Decodes `lines` in pieces that a source would hand out, each time with a codec that knows nothing.
-fn run_new(bencher: Bencher<'_, '_>, reading: Reading, lines: &[String]) {
-    let mut all = Vec::new();
-    let records = records(lines, &mut all);
-    let source = SourceFormat::new("cpu-usage", Format::TelegrafJson);
-    let mut out = Decoded::default();
-    bencher
-        .counter(ItemsCount::new(records.len()))
-        .with_inputs(|| {
-            let codec = match reading {
-                Reading::Predicted => for_source(&source),
-                Reading::Parsed => reference_for_source(&source),
-            };
-            (codec, SeriesTable::new(1_000_000))
-        })
-        .bench_local_refs(|(codec, series)| {
-            for records in records.chunks(4_096) {
-                out.clear();
-                let partition = PartitionId { topic: 0, partition: 0 };
-                codec.decode(black_box(&RecordBatch { partition, records }), series, &mut out);
-                black_box(out.values.len());
-            }
-        });
-}
-
-#[divan::bench(args = [
-    (Format::TelegrafJson, Reading::Predicted),
-    (Format::TelegrafJson, Reading::Parsed),
-    (Format::Auto, Reading::Predicted),
-    (Format::Auto, Reading::Parsed),
-])]
-fn telegraf_json(bencher: Bencher<'_, '_>, (format, reading): (Format, Reading)) {
-    run(bencher, format, reading, &telegraf(false));
-}
-
-#[divan::bench(args = [Reading::Predicted, Reading::Parsed])]
-fn telegraf_flood(bencher: Bencher<'_, '_>, reading: Reading) {
-    run_new(bencher, reading, &telegraf(true));
-}
-
-#[divan::bench(args = [Format::JsonLog, Format::Auto])]
-fn json_log(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, Reading::Predicted, &json_logs());
-}
-
-#[divan::bench(args = [Format::TextLog, Format::Auto])]
-fn text_log(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, Reading::Predicted, &text_logs());
-}
-
-#[divan::bench(args = [Format::Value, Format::Auto])]
-fn value(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, Reading::Predicted, &values());
-}
-
-#[divan::bench(args = [
-    (Format::InfluxLine, Reading::Predicted),
-    (Format::InfluxLine, Reading::Parsed),
-    (Format::Auto, Reading::Predicted),
-])]
-fn influx_line(bencher: Bencher<'_, '_>, (format, reading): (Format, Reading)) {
-    run(bencher, format, reading, &lines());
-}
-
-#[divan::bench]
-fn collectd_json(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::CollectdJson, Reading::Predicted, &collectd());
-}
-
-#[divan::bench]
-fn syslog_5424(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::Syslog, Reading::Predicted, &syslogs());
-}
-
-#[divan::bench]
-fn syslog_3164(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::Syslog, Reading::Predicted, &old_syslogs());
-}
-
-#[divan::bench]
-fn logfmt(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::Logfmt, Reading::Predicted, &logfmts());
-}
-
-#[divan::bench]
-fn ecs_json(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::EcsJson, Reading::Predicted, &ecs_logs());
-}
-
-#[divan::bench]
-fn otlp_protobuf_metrics(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::Otlp, Reading::Predicted, &otlp_metrics());
-}
-
-#[divan::bench]
-fn otlp_protobuf_logs(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::Otlp, Reading::Predicted, &otlp_logs());
-}
-
-#[divan::bench]
-fn otlp_json_metrics(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::Otlp, Reading::Predicted, &otlp_json());
-}
-
-#[divan::bench]
-fn prometheus_remote_write(bencher: Bencher<'_, '_>) {
-    run(bencher, Format::PrometheusRemoteWrite, Reading::Predicted, &remote_write());
 }
