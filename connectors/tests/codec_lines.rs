@@ -330,6 +330,18 @@ fn auto_tells_apart_what_can_be() {
             r#"{"resource_logs":[{"scope_logs":[{"log_records":[{"body":{"string_value":"m"}}]}]}]}"#,
         ),
         (Format::Value, "85%"),
+        // What was read before there were so many formats is read as ever.
+        (
+            Format::TelegrafJson,
+            r#"{"metrics":[{"fields":{"a":1},"name":"m","tags":{"host":"h","message":"x"},"timestamp":1},{"fields":{"b":2},"name":"n","tags":{},"timestamp":1}]}"#,
+        ),
+        (
+            Format::TelegrafJson,
+            "{\"fields\":{\"a\":1},\"name\":\"m\"}\n{\"fields\":{\"a\":2},\"name\":\"m\"}\n",
+        ),
+        (Format::JsonLog, r#"{"level":"warn","message":"ERROR in the text","host":"h"}"#),
+        (Format::TextLog, "[{main}] ERROR broken"),
+        (Format::TextLog, "<b>ERROR</b>"),
     ] {
         let (auto, own) = (decode(Format::Auto, text), decode(format, text));
         assert_eq!(auto, own, "{text}");

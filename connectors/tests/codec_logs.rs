@@ -410,7 +410,7 @@ proptest! {
             [Format::Auto, Format::TelegrafJson, Format::Value, Format::JsonLog, Format::TextLog]
         {
             let source = SourceFormat::new("t", format);
-            let Outcome { points, logs, rejected } =
+            let Outcome { points, logs, rejected, .. } =
                 decode_records(&source, &[(key.as_deref(), Some(&value))]);
             prop_assert!(rejected.len() <= 1);
             prop_assert!(rejected.is_empty() || (points.is_empty() && logs.is_empty()));

@@ -294,7 +294,8 @@ fn collectd_as_it_writes() {
     assert_eq!(seen.labels, "host=probe-host-1,plugin_instance=0,type=percent,type_instance=user");
     // The first sample of a rate is null.
     let nulls = r#"[{"values":[null,null],"dstypes":["derive","derive"],"dsnames":["read","write"],"time":1795376576.083,"interval":2.000,"host":"probe-host-1","plugin":"disk","plugin_instance":"vda","type":"disk_octets","type_instance":""}]"#;
-    assert_eq!(decode(Format::CollectdJson, nulls), Outcome::default());
+    let nothing = Outcome { no_numbers: 2, ..Outcome::default() };
+    assert_eq!(decode(Format::CollectdJson, nulls), nothing);
     let half = nulls.replace("[null,null]", "[null,5]");
     assert_eq!(point(Format::CollectdJson, &half).fields, [("write".to_owned(), 5.0)]);
     // Several lists in one array, several arrays, a list alone; the key is the host of a list without one.
@@ -589,7 +590,7 @@ fn remote_write() {
         },
     ]);
     let seen = decode_bytes(Format::PrometheusRemoteWrite, &bytes);
-    assert_eq!(seen.rejected, []);
+    assert_eq!((seen.rejected, seen.no_numbers), (Vec::new(), 3), "two stale, one infinite");
     let all: Vec<_> = seen
         .points
         .iter()
@@ -641,6 +642,7 @@ proptest! {
         let seen = decode(Format::CollectdJson, &list.to_string());
         let expected: Vec<_> = values.iter().filter_map(|(n, v)| v.map(|v| (n.clone(), v))).collect();
         prop_assert_eq!(seen.rejected, []);
+        prop_assert_eq!(seen.no_numbers as usize, values.len() - expected.len());
         prop_assert_eq!(seen.points.len(), usize::from(!expected.is_empty()));
         for point in seen.points {
             prop_assert_eq!(&point.fields, &expected);

@@ -8,7 +8,7 @@
 //! | begins with `{`, and the first of them is `resourceMetrics` or `resourceLogs` (or in snake_case) | [OTLP](super::otlp) in JSON |
 //! | begins with `{`, and the first of them is a time, a level or a text of a [log line](super::json_log) | a JSON log line, one of ECS if it looks so |
 //! | begins with `{` and has none of them | Telegraf's JSON |
-//! | begins with `[{` | [collectd's JSON](super::collectd_json) |
+//! | begins with `[{"` | [collectd's JSON](super::collectd_json) |
 //! | is as a whole a number or a percentage | a [value](super::value) |
 //! | begins with `<`, a number to 191 and `>` | [syslog](super::syslog); what that refuses is a text log line |
 //! | ends with a space and a whole number of 10 to 19 digits, and has a `=` before it | [line protocol](super::influx_line), if it is that as a whole; otherwise a text log line |
@@ -97,9 +97,7 @@ impl Decode for Auto {
                     }
                 }
             },
-            Some(b'[')
-                if value.get(1..).is_some_and(|r| r.trim_ascii_start().starts_with(b"{")) =>
-            {
+            Some(b'[') if is_array_of_objects(value) => {
                 self.collectd_json.record(input, series, out)
             }
             _ if number(value).is_some() => self.value.record(input, series, out),
@@ -127,6 +125,13 @@ impl Decode for Auto {
             _ => self.text_log.record(input, series, out),
         }
     }
+}
+
+/// Whether a record begins as an array of objects with members does.
+fn is_array_of_objects(value: &[u8]) -> bool {
+    let object = value.strip_prefix(b"[").map(<[u8]>::trim_ascii_start);
+    let member = object.and_then(|object| object.strip_prefix(b"{")).map(<[u8]>::trim_ascii_start);
+    member.is_some_and(|member| member.starts_with(b"\""))
 }
 
 /// Whether the last word of a record is a time as line protocol has it, and something before it assigns.

@@ -30,6 +30,7 @@ pub struct Outcome {
     pub points: Vec<Seen>,
     pub logs: Vec<LogLine>,
     pub rejected: Vec<(i64, Reason, String)>,
+    pub no_numbers: u64,
 }
 
 /// What the codec of `source` makes of records with these keys and values.
@@ -92,6 +93,7 @@ pub fn outcome(series: &SeriesTable, out: &Decoded) -> Outcome {
             })
             .collect(),
         logs: out.logs.clone(),
+        no_numbers: out.no_numbers,
         rejected: out
             .rejected
             .iter()

@@ -16,8 +16,8 @@
 //!   `type_instance`, those that are not empty, at `time`, seconds with a fraction; or at Kafka's timestamp.
 //!   Without a `host` the record's key is the host.
 //! - Its fields are the `dsnames`, one for each of `values`: mostly the one `value`; `shortterm`, `midterm` and
-//!   `longterm` of `load`. **Nulls are passed over**: the first sample of a rate has no value yet. A list of
-//!   nothing but nulls makes no point and is no error.
+//!   `longterm` of `load`. **Nulls are counted** ([`Decoded::no_numbers`]) **and passed over**: the first
+//!   sample of a rate has no value yet. A list of nothing but nulls makes no point and is no error.
 //! - Counters stay what they are, unless collectd makes rates of them (`StoreRates true`).
 //!
 //! # What is refused

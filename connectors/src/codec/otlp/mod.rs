@@ -19,8 +19,8 @@
 //!
 //! - **Metrics**: each data point is a point of the measurement `name`. A gauge or a sum has the field
 //!   `value`; a histogram of either kind `count`, `sum`, `min` and `max`, those that it has; a summary `count`,
-//!   `sum` and `quantile_0.99`. Buckets and exemplars are passed over, and so is what is no number or is
-//!   flagged as not recorded. Sums stay what they are: with cumulative temporality they rise.
+//!   `sum` and `quantile_0.99`. Buckets and exemplars are passed over; what is no number or is flagged as
+//!   not recorded is counted ([`Decoded::no_numbers`]) and passed over. Sums stay what they are: with cumulative temporality they rise.
 //! - **Labels** of a point: its attributes, and of the resource's `service.namespace`, `service.instance.id` and
 //!   what the source's `resource_labels` name. `host.name` is the label `host`, `service.name` the label
 //!   `service`, as in all other formats. Other attributes of the resource do not become labels: they are many,
