@@ -280,7 +280,7 @@ fn formats_are_told_apart() {
         (r#"{"a":1}"#, "MissingField"),
         ("{", "Unparseable"),
         ("{\"fields", "Unparseable"),
-        (r#"[{"values":[65.15],"plugin":"cpu"}]"#, "Unparseable"),
+        (r#"[{"values":[65.15],"plugin":"cpu"}]"#, "MissingField"),
         ("85%", "cpu"),
         ("2026-11-22 19:19:56 ERROR x", "line 2026-11-22 19:19:56 ERROR x"),
         ("85 percent", "line 85 percent"),
@@ -304,6 +304,7 @@ fn a_full_series_table_is_told() {
         time: RecordTime::Appended(EventTime::from_millis(5)),
         key: Some(key.as_bytes()),
         value: Some(b"1"),
+        headers: &[],
     });
     let mut out = Decoded::default();
     let partition = PartitionId { topic: 0, partition: 0 };
@@ -409,7 +410,7 @@ proptest! {
             [Format::Auto, Format::TelegrafJson, Format::Value, Format::JsonLog, Format::TextLog]
         {
             let source = SourceFormat::new("t", format);
-            let Outcome { points, logs, rejected } =
+            let Outcome { points, logs, rejected, .. } =
                 decode_records(&source, &[(key.as_deref(), Some(&value))]);
             prop_assert!(rejected.len() <= 1);
             prop_assert!(rejected.is_empty() || (points.is_empty() && logs.is_empty()));

@@ -149,6 +149,53 @@ fn records_are_read_back_exactly_whatever_the_compression() {
 }
 
 #[test]
+fn headers_are_read_where_they_are_asked_for() {
+    let Some(broker) = Broker::shared() else { return };
+    for codec in ["none", "zstd"] {
+        let (name, _) = make(broker, "headers", 1, &[]);
+        let (other, _) = make(broker, "unasked", 1, &[]);
+        let topics = Topics::new([&name, &other]);
+        let mut config = config(broker);
+        config.properties.insert("compression.type".into(), codec.into());
+        let producer = Producer::new(&config).unwrap();
+        let all: [&[(&str, &[u8])]; 5] = [
+            &[("x-region", b"eu-1"), ("trace", b"\xff\x00"), ("x-cell", b"")],
+            &[],
+            &[("x-region", b"old"), ("X-Region", b"another"), ("x-region", b"new")],
+            &[("trace", b"only")],
+            &[("x-cell", b"7"), ("x-region", b"us-1")],
+        ];
+        for topic in [&name, &other] {
+            for headers in all {
+                let value = Some(&b"85%"[..]);
+                let message = Message { topic, value, headers, ..Message::default() };
+                producer.send(&message, LIMIT).unwrap();
+            }
+        }
+        producer.flush(LIMIT).unwrap();
+        let starts = [0, 1].map(|topic| (at(topic, 0), Start::Earliest));
+        let mut reader = open(&config, &topics, &starts);
+        let asked = topics.index(&name).unwrap();
+        reader.read_headers(asked, ["x-region", "x-cell", "no\0name"]);
+        let read = read_to_end(&mut reader, at(asked, 0));
+        let read: Vec<Vec<(&str, &[u8])>> = read
+            .iter()
+            .map(|r| r.headers.iter().map(|(name, value)| (&**name, &**value)).collect())
+            .collect();
+        let expected: [&[(&str, &[u8])]; 5] = [
+            &[("x-region", b"eu-1"), ("x-cell", b"")],
+            &[],
+            &[("x-region", b"new")],
+            &[],
+            &[("x-region", b"us-1"), ("x-cell", b"7")],
+        ];
+        assert_eq!(read, expected, "{codec}");
+        let read = read_to_end(&mut reader, at(1 - asked, 0));
+        assert!(read.len() == 5 && read.iter().all(|r| r.headers.is_empty()));
+    }
+}
+
+#[test]
 fn the_brokers_clock_is_told_from_the_producers() {
     let Some(broker) = Broker::shared() else { return };
     let (name, topics) =

@@ -31,6 +31,15 @@ pub enum RecordTime {
     Unknown,
 }
 
+/// A header of a record.
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct Header<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its value.
+    pub value: &'a [u8],
+}
+
 /// One record, borrowed from the client's buffers.
 #[derive(Copy, Clone, Debug)]
 pub struct Record<'a> {
@@ -42,6 +51,8 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// The value; `None` is a tombstone of a compacted topic.
     pub value: Option<&'a [u8]>,
+    /// Those of its headers that the reader was asked for, which by default is none.
+    pub headers: &'a [Header<'a>],
 }
 
 impl Record<'_> {
@@ -55,12 +66,12 @@ impl Record<'_> {
 }
 
 /// A hash of a record's key and value, the same on every machine and in every version: with its offset it
-/// tells whether a log is still the one that was read. A missing part and an empty one differ. Offset and
-/// timestamp do not count. Costs about a nanosecond for each byte, so it is for one record of a batch.
+/// tells whether a log is still the one that was read. A missing part and an empty one differ. Offset,
+/// timestamp and headers do not count. Costs about a nanosecond for each byte, so it is for one record of a batch.
 ///
 /// ```
 /// use tidewatch_dataflow::record::{Record, RecordTime, record_hash};
-/// let record = Record { offset: 7, time: RecordTime::Unknown, key: None, value: Some(b"85%") };
+/// let record = Record { offset: 7, time: RecordTime::Unknown, key: None, value: Some(b"85%"), headers: &[] };
 /// assert_eq!(record_hash(&record), record_hash(&Record { offset: 8, ..record }));
 /// assert_ne!(record_hash(&record), record_hash(&Record { value: Some(b"86%"), ..record }));
 /// assert_ne!(record_hash(&record), record_hash(&Record { key: Some(b""), ..record }));
@@ -194,6 +205,9 @@ pub struct Decoded {
     pub logs: Vec<LogLine>,
     /// Records that could not be decoded.
     pub rejected: Vec<Rejected>,
+    /// Numbers that said that there is none (NaN, infinity, a stale marker, a null in a list of numbers), of
+    /// records that were decoded otherwise.
+    pub no_numbers: u64,
 }
 
 /// How full a [`Decoded`] was, to take back what a malformed record began.
@@ -202,6 +216,7 @@ pub struct Mark {
     points: usize,
     values: usize,
     logs: usize,
+    no_numbers: u64,
 }
 
 impl Decoded {
@@ -211,18 +226,30 @@ impl Decoded {
         self.values.clear();
         self.logs.clear();
         self.rejected.clear();
+        self.no_numbers = 0;
     }
 
     /// Remembers the present fill, before a record is decoded.
     pub fn mark(&self) -> Mark {
-        Mark { points: self.points.len(), values: self.values.len(), logs: self.logs.len() }
+        Mark {
+            points: self.points.len(),
+            values: self.values.len(),
+            logs: self.logs.len(),
+            no_numbers: self.no_numbers,
+        }
+    }
+
+    /// Takes back everything since `mark`.
+    pub fn undo(&mut self, mark: Mark) {
+        self.points.truncate(mark.points);
+        self.values.truncate(mark.values);
+        self.logs.truncate(mark.logs);
+        self.no_numbers = mark.no_numbers;
     }
 
     /// Takes back everything since `mark` and notes the record at `offset` as rejected.
     pub fn reject(&mut self, mark: Mark, offset: i64, why: Malformed) {
-        self.points.truncate(mark.points);
-        self.values.truncate(mark.values);
-        self.logs.truncate(mark.logs);
+        self.undo(mark);
         self.rejected.push(Rejected { offset, why });
     }
 

@@ -40,6 +40,7 @@ fuzz_target!(|input: &[u8]| {
             time: RecordTime::Created(EventTime::from_millis(1_700_000_000_000)),
             key: None,
             value: Some(value),
+            headers: &[],
         })
         .collect();
     for format in [Format::TelegrafJson, Format::Auto] {

@@ -8,7 +8,7 @@
 #[path = "../../connectors/src/codec/mod.rs"]
 pub mod codec;
 
-use codec::{Format, SourceFormat, for_source};
+use codec::{Format, SourceFormat, for_source, reference_for_source};
 use tidewatch_dataflow::record::{Decoded, PartitionId, Record, RecordBatch, RecordTime};
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::EventTime;
@@ -18,10 +18,29 @@ const LAST_MILLIS: u64 = 253_402_300_799_999;
 
 /// Decodes `value` as the codec of `format` and checks the result.
 pub fn check(format: Format, value: &[u8]) -> (Decoded, SeriesTable) {
+    check_source(&SourceFormat::new("cpu-usage", format), value)
+}
+
+/// Decodes `value` three times as the codec of `format` and as the one that remembers nothing: the same.
+pub fn check_memory(format: Format, value: &[u8]) {
+    let source = SourceFormat::new("cpu-usage", format);
+    let records = [0, 1, 2].map(|offset| record(offset, value));
+    let batch =
+        RecordBatch { partition: PartitionId { topic: 0, partition: 0 }, records: &records };
+    let [one, other] = [for_source(&source), reference_for_source(&source)].map(|mut codec| {
+        let (mut series, mut out) = (SeriesTable::new(20_000), Decoded::default());
+        codec.decode(&batch, &mut series, &mut out);
+        out
+    });
+    assert_eq!(one, other);
+}
+
+/// Decodes `value` as the codec of `source` and checks the result.
+pub fn check_source(source: &SourceFormat, value: &[u8]) -> (Decoded, SeriesTable) {
     let records = [record(0, value), record(1, value)];
     let batch =
         RecordBatch { partition: PartitionId { topic: 0, partition: 0 }, records: &records };
-    let mut codec = for_source(&SourceFormat::new("cpu-usage", format));
+    let mut codec = for_source(source);
     let mut series = SeriesTable::new(20_000);
     let mut out = Decoded::default();
     codec.decode(&batch, &mut series, &mut out);
@@ -69,5 +88,6 @@ fn record(offset: i64, value: &[u8]) -> Record<'_> {
         time: RecordTime::Created(EventTime::from_millis(1_700_000_000_000)),
         key: Some(b"web-1"),
         value: Some(value),
+        headers: &[],
     }
 }

@@ -108,7 +108,7 @@ pub enum Compression {
 }
 
 impl Compression {
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             Compression::None => "none",
             Compression::Lz4 => "lz4",
@@ -120,7 +120,7 @@ impl Compression {
 }
 
 /// Milliseconds since 1970, or an instant of RFC 3339.
-fn parse_time(text: &str) -> Result<u64, String> {
+pub(super) fn parse_time(text: &str) -> Result<u64, String> {
     let instant = || text.parse::<Timestamp>().ok()?.as_millisecond().try_into().ok();
     text.parse().ok().or_else(instant).ok_or_else(|| {
         "not a time since 1970: write 2023-11-14T22:13:20Z, or milliseconds".to_owned()

@@ -8,6 +8,7 @@ pub mod checkpoint;
 pub mod demo;
 pub mod generate;
 mod logging;
+pub mod produce;
 pub mod run;
 pub mod topics;
 
@@ -43,6 +44,8 @@ Try it:
   tidewatch topics -c tidewatch.toml    create the topics that it reads
   tidewatch run -c tidewatch.toml -w 4  monitor, with four workers
   tidewatch checkpoint list             what a restart would go on from
+  tidewatch produce --brokers localhost:9092 --topic cpu-usage 'server-1 85%'
+                                        one sample, by hand
   tidewatch generate --messages 1M --out fleet
                                         records to try it on, the benchmark's
 
@@ -102,6 +105,11 @@ pub enum Command {
     /// them, and whether every object of every one is whole. Changes nothing, so the pipeline may be at
     /// work.
     Checkpoint(checkpoint::CheckpointArgs),
+    /// Send samples, log lines and files to a topic, by hand
+    ///
+    /// Each argument is a record, or each line of a file or of standard input. `server-1 85%` is a sample: its
+    /// key is `server-1` and its value `85%`. Everything else is sent as it stands.
+    Produce(produce::ProduceArgs),
     /// Write the workload of the benchmark, to files or to Kafka
     ///
     /// Metrics and logs of a fleet, made from a seed: the same options give the same bytes. With labels
@@ -144,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Checkpoint(args) => checkpoint::run(&args),
+        Command::Produce(args) => produce::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     done.unwrap_or_else(|error| failure(&error))

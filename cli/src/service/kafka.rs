@@ -176,6 +176,12 @@ impl Sources for KafkaSources {
         let mut reader =
             KafkaReader::open_with(&self.config, &self.topics, &assigned, self.on_retention)?;
         reader.on_recreated(self.on_recreated);
+        for (topic, format) in (0..).zip(&self.formats) {
+            let headers = &format.record_labels.headers;
+            if !headers.is_empty() {
+                reader.read_headers(topic, headers.iter().map(|(name, _)| &**name));
+            }
+        }
         found.into_iter().for_each(|partition| reader.keep_back(partition));
         let mut health = self.health.lock().unwrap_or_else(PoisonError::into_inner);
         health.push(Arc::clone(reader.health()));

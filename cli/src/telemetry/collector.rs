@@ -84,6 +84,7 @@ impl Collector for Telemetry {
         out.counter(names::BYTES, &ingest.bytes)?;
         out.counter(names::POINTS, &ingest.points)?;
         out.counter(names::LOG_LINES, &ingest.log_lines)?;
+        out.counter(names::NO_NUMBERS, &ingest.no_numbers)?;
         out.counter(names::READ_ERRORS, &ingest.read_errors)?;
         out.counter(names::RECREATED, &ingest.recreated)?;
         out.counter(names::SENT_BYTES, &self.counters.traffic.sent)?;

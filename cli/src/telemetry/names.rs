@@ -41,6 +41,10 @@ pub(super) const POINTS: Metric =
     counter("tidewatch_source_points", "Measurements decoded and admitted");
 pub(super) const LOG_LINES: Metric =
     counter("tidewatch_source_log_lines", "Log lines decoded and admitted");
+pub(super) const NO_NUMBERS: Metric = counter(
+    "tidewatch_source_no_numbers",
+    "Numbers that said that there is none (NaN, infinity, null), passed over in this run",
+);
 pub(super) const READ_ERRORS: Metric =
     counter("tidewatch_source_read_errors", "Attempts to read a partition that failed");
 pub(super) const RECREATED: Metric = counter(
@@ -154,11 +158,12 @@ pub(super) const KAFKA_LOST: Metric = counter(
 );
 
 /// All metrics, for documentation and tests.
-pub const METRICS: [Metric; 44] = [
+pub const METRICS: [Metric; 45] = [
     RECORDS,
     BYTES,
     POINTS,
     LOG_LINES,
+    NO_NUMBERS,
     READ_ERRORS,
     RECREATED,
     LAG,

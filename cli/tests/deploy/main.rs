@@ -16,9 +16,10 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 /// Every file that is shipped. A new one needs a test, and then its line here.
-const FILES: [&str; 36] = [
+const FILES: [&str; 39] = [
     "Dockerfile",
     "collectd/tidewatch.conf",
+    "collectd/tidewatch.toml",
     "compose.yaml",
     "compose/create-topics.sh",
     "compose/hosts",
@@ -48,12 +49,17 @@ const FILES: [&str; 36] = [
     "prometheus/rules.yaml",
     "prometheus/rules_test.yaml",
     "rsyslog/60-tidewatch.conf",
+    "rsyslog/61-tidewatch-syslog.conf",
+    "rsyslog/tidewatch.toml",
     "systemd/tidewatch.service",
     "systemd/tidewatch@.service",
     "telegraf/telegraf.conf",
     "tidewatch.toml",
     "vector/vector.yaml",
 ];
+
+/// Pieces of pipeline files, to be put behind the rest.
+const PIECES: [&str; 2] = ["collectd/tidewatch.toml", "rsyslog/tidewatch.toml"];
 
 /// The folder that is shipped.
 fn folder() -> PathBuf {
@@ -145,11 +151,21 @@ fn every_yaml_file_parses() {
 
 #[test]
 fn pipeline_files_pass_check_and_compute_the_same() {
-    for file in FILES.iter().filter(|file| file.ends_with(".toml")) {
+    let is_whole = |file: &&&str| file.ends_with(".toml") && !PIECES.contains(*file);
+    let mut files: Vec<PathBuf> = FILES.iter().filter(is_whole).map(|f| folder().join(f)).collect();
+    // With its pieces, each file is one as well.
+    let pieces = PIECES.map(read).concat();
+    let longer = tempfile::tempdir().unwrap();
+    for whole in ["tidewatch.toml", "compose/tidewatch.toml"] {
+        let file = longer.path().join(whole.replace('/', "-"));
+        fs::write(&file, read(whole) + &pieces).unwrap();
+        files.push(file);
+    }
+    for file in files {
         let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
-        let output = command.args(["check", "-c"]).arg(folder().join(file)).output().unwrap();
+        let output = command.args(["check", "-c"]).arg(&file).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{file}: {told}");
+        assert_eq!(output.status.code(), Some(0), "{}: {told}", file.display());
     }
     let (compose, kubernetes) =
         (toml_of("compose/tidewatch.toml"), toml_of("kubernetes/tidewatch.toml"));
@@ -176,7 +192,8 @@ fn the_dashboards_statistics_are_in_every_pipeline_file() {
 
 #[test]
 fn producers_write_to_the_topics_that_are_read() {
-    let pipeline = toml_of("compose/tidewatch.toml");
+    let pipeline: toml::Table =
+        (read("compose/tidewatch.toml") + &PIECES.map(read).concat()).parse().unwrap();
     let sources = pipeline["sources"].as_array().unwrap();
     let read_topics: BTreeSet<&str> =
         sources.iter().map(|s| s["topic"].as_str().unwrap()).collect();
@@ -189,6 +206,7 @@ fn producers_write_to_the_topics_that_are_read() {
         ("filebeat/filebeat.yml", logs),
         ("vector/vector.yaml", logs),
         ("rsyslog/60-tidewatch.conf", logs),
+        ("rsyslog/61-tidewatch-syslog.conf", &["syslog"]),
     ] {
         let text = read(file);
         for topic in topics {

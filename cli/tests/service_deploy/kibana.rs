@@ -222,8 +222,10 @@ impl Look<'_> {
             let answer =
                 self.found(&index, &text(&annotation["query_string"]["query"]), &Value::Null)?;
             let marked = answer["hits"]["total"]["value"].as_u64().unwrap();
-            if marked != 2 {
-                return Err(format!("{marked} bursts are marked, not those of pay and billing"));
+            if marked != 3 {
+                return Err(format!(
+                    "{marked} bursts are marked, not those of pay, billing and switchd"
+                ));
             }
         }
         Ok(())

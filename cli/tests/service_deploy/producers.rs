@@ -2,25 +2,40 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tidewatch_testkit::kafka::Broker;
+use tidewatch_testkit::{free_ports, wait_for};
 
 use crate::prometheus::named;
-use crate::world::{Program, World, deploy, replaced, shipped};
+use crate::world::{Program, World, deploy, now, replaced, shipped};
 
 /// The names that the producers give to this machine.
 const TELEGRAF_HOST: &str = "telegraf-host";
 /// The errors that are written to the followed file.
 const ERRORS: usize = 40;
-/// The topics of collectd, which no source reads.
-const COLLECTD: [(&str, &str); 3] = [
-    ("collectd-cpu-usage", "cpu"),
-    ("collectd-memory-usage", "memory"),
-    ("collectd-disk-usage", "df"),
-];
+/// Lines of each kind that a device sends.
+const SENT: usize = 30;
+/// The statistics of collectd's values.
+const COLLECTD: [&str; 3] = ["collectd_cpu", "collectd_memory", "collectd_disk"];
+
+/// What the shipped configurations of producers add to a pipeline file. Nobody waits for five minutes, and nothing
+/// burns here: any load will do.
+pub fn pipeline() -> String {
+    let collectd = replaced(
+        &shipped("collectd/tidewatch.toml"),
+        &[
+            ("above = 90.0", "above = -1.0"),
+            ("clear_below = 85.0", "clear_below = -2.0"),
+            ("for = \"5m\"", "for = \"5s\""),
+        ],
+    );
+    collectd + &shipped("rsyslog/tidewatch.toml")
+}
 
 /// The running ones.
 pub struct Producers(Vec<Program>);
@@ -28,9 +43,6 @@ pub struct Producers(Vec<Program>);
 impl Producers {
     /// Starts all three.
     pub fn start(telegraf: &Path, agents: &Path, broker: &Broker, folder: &Path) -> Self {
-        for (topic, _) in COLLECTD {
-            broker.create_topic(topic, 1).unwrap();
-        }
         let brokers = broker.bootstrap();
         let mut command = Command::new(telegraf.join("telegraf"));
         command.arg("--config").arg(deploy().join("telegraf/telegraf.conf"));
@@ -42,29 +54,23 @@ impl Producers {
         write_log(&logs.join("billing.log"));
         let own = folder.join("rsyslog");
         fs::create_dir(&own).unwrap();
-        let include = deploy().join("rsyslog/60-tidewatch.conf");
-        let config = format!(
-            "global(workDirectory=\"{}\")\ninclude(file=\"{}\")\n",
-            own.display(),
-            include.display()
-        );
+        let includes = ["60-tidewatch.conf", "61-tidewatch-syslog.conf"].map(|file| {
+            format!("include(file=\"{}\")\n", deploy().join("rsyslog").join(file).display())
+        });
+        let config = format!("global(workDirectory=\"{}\")\n{}", own.display(), includes.concat());
         fs::write(own.join("rsyslog.conf"), config).unwrap();
         let mut command = Command::new(named(agents, "rsyslogd"));
         command.arg("-n").arg("-i").arg(own.join("pid")).arg("-f").arg(own.join("rsyslog.conf"));
         command.env("KAFKA_BROKERS", &brokers).env("APP_LOGS", logs.join("*.log"));
+        let port = free_ports(1);
+        command.env("SYSLOG_PORT", port.to_string()).env("TZ", "UTC");
         let rsyslog = Program::start("rsyslog", &mut command, folder);
+        send_syslog(port);
 
         let own = folder.join("collectd");
         fs::create_dir(&own).unwrap();
-        let config = replaced(
-            &shipped("collectd/tidewatch.conf"),
-            &[
-                ("kafka-1:9092", brokers.as_str()),
-                ("cpu-usage", "collectd-cpu-usage"),
-                ("memory-usage", "collectd-memory-usage"),
-                ("disk-usage", "collectd-disk-usage"),
-            ],
-        );
+        let config =
+            replaced(&shipped("collectd/tidewatch.conf"), &[("kafka-1:9092", brokers.as_str())]);
         let config = format!(
             "BaseDir \"{0}\"\nPIDFile \"{0}/pid\"\nHostname \"collectd-host\"\nFQDNLookup false\n{config}",
             own.display()
@@ -95,43 +101,63 @@ fn write_log(path: &Path) {
     writeln!(file, "2026-01-01 00:00:02,000 WARN [main] giving up").unwrap();
 }
 
+/// Sends what a device would, in both forms of syslog: errors of `switchd`, and notices of `dhcpd`.
+fn send_syslog(port: u16) {
+    let connected =
+        wait_for(Duration::from_secs(30), || TcpStream::connect(("127.0.0.1", port)).ok());
+    let mut stream = connected.unwrap_or_else(|| panic!("rsyslog does not listen on {port}"));
+    let second = jiff::Timestamp::from_millisecond(i64::try_from(now()).unwrap()).unwrap();
+    for i in 0..SENT {
+        let old = second.strftime("%b %e %H:%M:%S");
+        writeln!(stream, "<27>{old} switch-7 switchd[41]: port {i} is down").unwrap();
+        let new = second.strftime("%Y-%m-%dT%H:%M:%S.250Z");
+        writeln!(stream, "<29>1 {new} switch-7 dhcpd 77 - [lease@1 n=\"{i}\"] given").unwrap();
+    }
+}
+
 /// What has not arrived yet.
 pub fn missing(world: &World) -> Vec<String> {
     let mut missing = Vec::new();
     for measurement in ["cpu", "memory"] {
-        if windows_of_telegraf(world, measurement) < 2 {
+        if windows_of(world, measurement, TELEGRAF_HOST, 3.0) < 2 {
             missing.push(format!("two windows of Telegraf's {measurement}"));
         }
     }
-    if lines_of_rsyslog(world).len() < ERRORS + 2 {
+    if lines_of(world, "billing").len() < ERRORS + 2 {
         missing.push("all lines of rsyslog".to_owned());
     }
-    for (topic, _) in COLLECTD {
-        if world.broker.read_all(topic).unwrap().is_empty() {
-            missing.push(format!("collectd's {topic}"));
+    for statistic in COLLECTD {
+        if windows_of(world, statistic, "collectd-host", 3.0) < 2 {
+            missing.push(format!("two windows of {statistic}"));
+        }
+    }
+    for service in ["switchd", "dhcpd"] {
+        if lines_of(world, service).len() < SENT {
+            missing.push(format!("all lines of {service}"));
         }
     }
     missing
 }
 
-fn windows_of_telegraf(world: &World, measurement: &str) -> usize {
+/// How many windows of `host` have at least so many samples.
+fn windows_of(world: &World, measurement: &str, host: &str, samples: f64) -> usize {
     let flux = format!(
         r#"from(bucket: "tidewatch") |> range(start: -15m)
            |> filter(fn: (r) => r._measurement == "{measurement}" and r._field == "count")
-           |> filter(fn: (r) => r.window == "10s" and r.host == "{TELEGRAF_HOST}" and r._value >= 3.0)"#
+           |> filter(fn: (r) => r.window == "10s" and r.host == "{host}" and r._value >= {samples:?})"#
     );
     let csv = world.influx.query_csv(&flux).unwrap();
-    csv.lines().filter(|line| line.contains(TELEGRAF_HOST)).count()
+    csv.lines().filter(|line| line.contains(host)).count()
 }
 
-fn lines_of_rsyslog(world: &World) -> Vec<Value> {
+fn lines_of(world: &World, service: &str) -> Vec<Value> {
     let documents = world.elastic.documents("tidewatch-logs-*").unwrap_or_default();
-    documents.into_iter().filter(|d| d["_source"]["service"]["name"] == "billing").collect()
+    documents.into_iter().filter(|d| d["_source"]["service"]["name"] == service).collect()
 }
 
 /// What became of it, to the letter.
 pub fn check(world: &World, faults: &mut Vec<String>) {
-    let lines = lines_of_rsyslog(world);
+    let lines = lines_of(world, "billing");
     let of = |level: &str| lines.iter().filter(|d| d["_source"]["log"]["level"] == level).count();
     let counted = (of("INFO"), of("WARN"), of("ERROR"));
     if counted != (1, 1, ERRORS) {
@@ -148,12 +174,18 @@ pub fn check(world: &World, faults: &mut Vec<String>) {
         }
         None => faults.push("rsyslog: the stack trace is missing".to_owned()),
     }
-    for (topic, plugin) in COLLECTD {
-        for record in world.broker.read_all(topic).unwrap() {
-            let value: Value = serde_json::from_str(&record.value).unwrap_or_default();
-            if value[0]["plugin"] != plugin || value[0]["host"] != "collectd-host" {
-                faults.push(format!("collectd: {topic} has {}", record.value));
-            }
+    for (service, level) in [("switchd", "ERROR"), ("dhcpd", "INFO")] {
+        let lines = lines_of(world, service);
+        let is_right = |line: &&Value| {
+            let source = &line["_source"];
+            source["log"]["level"] == level && source["host"]["name"] == "switch-7"
+        };
+        if lines.len() != SENT || !lines.iter().all(|line| is_right(&line)) {
+            faults.push(format!(
+                "rsyslog: {} lines of {service}, one is {:?}",
+                lines.len(),
+                lines.first()
+            ));
         }
     }
     // Nothing of all this is unreadable.

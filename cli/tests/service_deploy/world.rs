@@ -106,7 +106,8 @@ impl World {
         let elastic = thread::spawn(|| Elastic::start().unwrap());
         let influx = thread::spawn(|| Influx::start().unwrap());
         let broker = Broker::start().unwrap();
-        let pipeline: toml::Table = shipped("compose/tidewatch.toml").parse().unwrap();
+        let text = shipped("compose/tidewatch.toml") + &producers::pipeline();
+        let pipeline: toml::Table = text.parse().unwrap();
         let sources = pipeline["sources"].as_array().unwrap();
         for topic in sources.iter().map(|source| source["topic"].as_str().unwrap()) {
             broker.create_topic(topic, 4).unwrap();
@@ -127,7 +128,7 @@ impl World {
             MailServer::USER
         );
         let config = replaced(
-            &shipped("compose/tidewatch.toml"),
+            &text,
             &[
                 (
                     r#"["kafka-1:9092", "kafka-2:9092", "kafka-3:9092"]"#,
@@ -190,6 +191,8 @@ impl World {
             ("cpu_sustained", "db-1", "ended"),
             ("error_burst", "pay", "ended"),
             ("error_burst", "billing", "opened"),
+            ("error_burst", "switchd", "opened"),
+            ("collectd_cpu_sustained", "collectd-host", "opened"),
         ] {
             let wanted = (rule.to_owned(), who.to_owned(), action.to_owned());
             if !alerts.contains(&wanted) {

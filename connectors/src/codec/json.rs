@@ -59,6 +59,51 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
     (start + column.saturating_sub(1)).min(text.len())
 }
 
+/// Refuses JSON that is nested too deeply or has too many objects, before memory is taken for them.
+pub(super) fn check_shape(text: &str, objects_max: usize) -> Result<(), Malformed> {
+    let (mut depth, mut objects, mut at) = (0_usize, 0_usize, 0);
+    let bytes = text.as_bytes();
+    while let Some(byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'{' | b'[' => {
+                depth += 1;
+                objects += 1;
+                if depth > usize::from(DEPTH_MAX) {
+                    return Err(Malformed::new(
+                        Reason::TooLarge,
+                        format!("nested deeper than {DEPTH_MAX} levels (near byte {at})"),
+                    ));
+                }
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            b'"' => match string_end(bytes, at) {
+                Some(end) => at = end + 1,
+                None => break,
+            },
+            _ => {}
+        }
+    }
+    if objects > objects_max {
+        return Err(Malformed::new(
+            Reason::TooLarge,
+            format!("{objects} objects and arrays, more than {objects_max}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Where the string whose inside begins at `at` ends.
+pub(super) fn string_end(json: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let found = at + memchr::memchr2(b'"', b'\\', json.get(at..)?)?;
+        if json.get(found) == Some(&b'"') {
+            return Some(found);
+        }
+        at = found + 2;
+    }
+}
+
 /// A string that borrows from the input unless it has escapes.
 pub(super) struct Text;
 
@@ -213,5 +258,17 @@ fn keep_last(members: &mut Members<'_>) {
             }
         }
         *members = kept;
+    }
+}
+
+/// Appends `text` as a JSON string.
+pub(super) fn push_string(out: &mut String, text: &str) {
+    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
+    if text.bytes().all(plain) {
+        out.push('"');
+        out.push_str(text);
+        out.push('"');
+    } else {
+        out.push_str(&serde_json::Value::from(text).to_string());
     }
 }

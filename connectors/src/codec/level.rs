@@ -56,3 +56,16 @@ pub fn from_number(number: u64) -> Option<Level> {
         _ => return None,
     })
 }
+
+/// The level that a single letter means: the first of its name, `C` for critical, `A` for alert.
+pub(super) fn from_letter(text: &str) -> Option<Level> {
+    Some(match text {
+        "T" | "t" | "V" | "v" => Level::Trace,
+        "D" | "d" => Level::Debug,
+        "I" | "i" | "N" | "n" => Level::Info,
+        "W" | "w" => Level::Warn,
+        "E" | "e" => Level::Error,
+        "F" | "f" | "C" | "c" | "A" | "a" => Level::Fatal,
+        _ => return None,
+    })
+}

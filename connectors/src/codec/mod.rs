@@ -3,13 +3,21 @@
 //! | [`Format`] | a record is | documented in |
 //! | --- | --- | --- |
 //! | `telegraf_json` | Telegraf's JSON, one metric or a batch | [`telegraf`] |
+//! | `influx_line` | InfluxDB's line protocol | [`influx_line`] |
+//! | `collectd_json` | collectd's JSON | [`collectd_json`] |
+//! | `otlp` | OpenTelemetry's metrics or logs, protobuf or JSON | [`otlp`] |
+//! | `prometheus_remote_write` | Prometheus' remote write | [`prometheus`] |
 //! | `value` | one number or percentage, keyed by host | [`value`] |
 //! | `json_log` | a log line as a JSON object | [`json_log`] |
+//! | `ecs_json` | the same, with the names of the Elastic Common Schema | [`json_log`] |
+//! | `syslog` | syslog, RFC 3164 and 5424 | [`syslog`] |
+//! | `logfmt` | a log line as `key=value` pairs | [`logfmt`] |
 //! | `text_log` | a log line as plain text | [`text_log`] |
-//! | `auto` | any of these, decided record by record | [`auto`] |
+//! | `auto` | any of those that can be told apart, decided record by record | [`auto`] |
 //!
 //! A record is decoded whole or not at all. What cannot be decoded is rejected with a reason for
-//! machines and a detail for people, which names the byte where reading stopped.
+//! machines and a detail for people, which names the byte where reading stopped. Key, headers and timestamp of a
+//! record become labels and time where the source says so: see [`carried`].
 //!
 //! # Bounds
 //!
@@ -31,11 +39,20 @@
 //! instant before 1970 or after the year 9999 is refused.
 
 pub mod auto;
+pub mod carried;
+pub mod collectd_json;
 mod fields;
+pub mod influx_line;
 mod json;
 pub mod json_log;
 pub mod level;
 mod line;
+pub mod logfmt;
+pub mod otlp;
+mod point;
+pub mod prometheus;
+mod protobuf;
+pub mod syslog;
 pub mod telegraf;
 pub mod text_log;
 pub mod time;
@@ -48,7 +65,14 @@ use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
+pub use carried::{RecordLabels, TimeFrom};
+
+use carried::Carried;
+use influx_line::{InfluxLine, Precision};
+use json_log::JsonLog;
 use telegraf::TelegrafJson;
+use text_log::TextPatterns;
+use time::UtcOffset;
 
 /// The longest value that is decoded: 1 MiB.
 pub const VALUE_MAX: usize = 1 << 20;
@@ -72,10 +96,24 @@ pub enum Format {
     Auto,
     /// Telegraf's JSON, one metric or a batch.
     TelegrafJson,
+    /// InfluxDB's line protocol.
+    InfluxLine,
+    /// collectd's JSON.
+    CollectdJson,
+    /// OpenTelemetry's metrics or logs, protobuf or JSON.
+    Otlp,
+    /// Prometheus' remote write.
+    PrometheusRemoteWrite,
     /// One number or percentage, keyed by host.
     Value,
     /// A log line as a JSON object.
     JsonLog,
+    /// A log line as a JSON object with the names of the Elastic Common Schema.
+    EcsJson,
+    /// Syslog, RFC 3164 or 5424.
+    Syslog,
+    /// A log line as `key=value` pairs.
+    Logfmt,
     /// A log line as plain text.
     TextLog,
 }
@@ -99,6 +137,19 @@ pub struct SourceFormat {
     pub field: Box<str>,
     /// The label that the record's key becomes in [`Format::Value`].
     pub key_label: Box<str>,
+    /// The unit of times in [`Format::InfluxLine`].
+    pub precision: Precision,
+    /// How far times without a zone are from UTC, in [`Format::Syslog`], [`Format::Logfmt`] and
+    /// [`Format::TextLog`].
+    pub utc_offset: UtcOffset,
+    /// Where time and level stand in [`Format::TextLog`].
+    pub patterns: TextPatterns,
+    /// Further attributes of a resource that become labels in [`Format::Otlp`].
+    pub resource_labels: Vec<Box<str>>,
+    /// Parts of a record beside its value that become labels.
+    pub record_labels: RecordLabels,
+    /// Whose time counts.
+    pub time_from: TimeFrom,
 }
 
 impl SourceFormat {
@@ -111,6 +162,12 @@ impl SourceFormat {
             measurement: topic.strip_suffix("-usage").unwrap_or(topic).into(),
             field: "value".into(),
             key_label: "host".into(),
+            precision: Precision::default(),
+            utc_offset: UtcOffset::default(),
+            patterns: TextPatterns::default(),
+            resource_labels: Vec::new(),
+            record_labels: RecordLabels::default(),
+            time_from: TimeFrom::default(),
         }
     }
 }
@@ -118,23 +175,39 @@ impl SourceFormat {
 /// The codec of a source. It remembers numbers of series and field names, so it must be given the same series
 /// table each time to be quick; given another, it is still right.
 pub fn for_source(source: &SourceFormat) -> Box<dyn Codec> {
-    with_telegraf(source, TelegrafJson::predicting())
+    codec(source, true)
 }
 
-/// The same codec without shape prediction: every record is parsed. Slower, and what [`for_source`] must agree
-/// with on every input; for tests and measurements.
+/// The same codec without shape prediction and without memory of the heads of lines: every record is parsed.
+/// Slower, and what [`for_source`] must agree with on every input; for tests and measurements.
 pub fn reference_for_source(source: &SourceFormat) -> Box<dyn Codec> {
-    with_telegraf(source, TelegrafJson::default())
+    codec(source, false)
 }
 
-fn with_telegraf(source: &SourceFormat, telegraf: TelegrafJson) -> Box<dyn Codec> {
+fn codec(source: &SourceFormat, remembers: bool) -> Box<dyn Codec> {
+    let telegraf = || match remembers {
+        true => TelegrafJson::predicting(),
+        false => TelegrafJson::default(),
+    };
     match source.format {
-        Format::Auto => Box::new(Each(auto::Auto::new(source, telegraf))),
-        Format::TelegrafJson => Box::new(Each(telegraf)),
-        Format::Value => Box::new(Each(value::Value::new(source))),
-        Format::JsonLog => Box::new(Each(json_log::JsonLog::default())),
-        Format::TextLog => Box::new(Each(text_log::TextLog::new(source))),
+        Format::Auto => each(source, auto::Auto::new(source, telegraf())),
+        Format::TelegrafJson => each(source, telegraf()),
+        Format::InfluxLine => each(source, InfluxLine::new(source, remembers)),
+        Format::CollectdJson => each(source, collectd_json::CollectdJson::default()),
+        Format::Otlp => each(source, otlp::Otlp::new(source)),
+        Format::PrometheusRemoteWrite => each(source, prometheus::RemoteWrite::default()),
+        Format::Value => each(source, value::Value::new(source)),
+        Format::JsonLog => each(source, JsonLog::default()),
+        Format::EcsJson => each(source, JsonLog::ecs(source)),
+        Format::Syslog => each(source, syslog::Syslog::new(source)),
+        Format::Logfmt => each(source, logfmt::Logfmt::new(source)),
+        Format::TextLog => each(source, text_log::TextLog::new(source)),
     }
+}
+
+/// The codec that decodes record after record with `decode`.
+fn each(source: &SourceFormat, decode: impl Decode + 'static) -> Box<dyn Codec> {
+    Box::new(Each { decode, carried: Carried::new(source) })
 }
 
 /// One record with a value of acceptable size.
@@ -192,7 +265,10 @@ trait Decode {
 }
 
 /// The codec that decodes record after record.
-struct Each<D>(D);
+struct Each<D> {
+    decode: D,
+    carried: Option<Carried>,
+}
 
 impl<D: Decode> Codec for Each<D> {
     fn decode(&mut self, batch: &RecordBatch<'_>, series: &mut SeriesTable, out: &mut Decoded) {
@@ -209,7 +285,10 @@ impl<D: Decode> Codec for Each<D> {
                 }
                 Some(value) => {
                     let input = Input { partition: batch.partition, record: *record, value };
-                    self.0.record(input, series, out)
+                    match &mut self.carried {
+                        None => self.decode.record(input, series, out),
+                        Some(carried) => carried.record(&mut self.decode, input, series, out),
+                    }
                 }
             };
             if let Err(why) = result {

@@ -20,7 +20,7 @@
 //! time     = date ("T" | "t" | " ") clock [zone]
 //! date     = YYYY ("-" | "/") MM ("-" | "/") DD          both separators alike
 //! clock    = hh ":" mm ":" ss [("." | ",") digit+]       cut to milliseconds; second 60 counts as 59
-//! zone     = "Z" | "z" | ("+" | "-") hh [":"] mm         without one: UTC
+//! zone     = "Z" | "z" | ("+" | "-") hh [":"] mm         without one: UTC, or the source's `utc_offset`
 //! ```
 //!
 //! A text of digits only is read as a number.
@@ -39,6 +39,58 @@ fn out_of_range(what: impl std::fmt::Display) -> Malformed {
         Reason::TimeOutOfRange,
         format!("the time {what} lies before 1970 or after the year 9999"),
     )
+}
+
+/// How far the clocks of a source, which do not say so, are from UTC: less than a day.
+///
+/// ```
+/// use tidewatch_connectors::codec::time::UtcOffset;
+/// assert_eq!(UtcOffset::parse("+02:00").map(UtcOffset::seconds), Some(7_200));
+/// assert_eq!(UtcOffset::parse("-0330").map(UtcOffset::seconds), Some(-12_600));
+/// assert_eq!(UtcOffset::parse("Z"), Some(UtcOffset::default()));
+/// assert_eq!(UtcOffset::parse("Europe/Lisbon"), None);
+/// ```
+#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
+pub struct UtcOffset(i64);
+
+impl UtcOffset {
+    /// The offset that `text` spells as `Z`, `+hh:mm` or `-hhmm`.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (seconds, length) = zone(text.as_bytes())?;
+        (length == text.len()).then_some(UtcOffset(seconds))
+    }
+
+    /// An offset that a time says itself.
+    pub(super) fn from_seconds(seconds: i32) -> Self {
+        UtcOffset(i64::from(seconds))
+    }
+
+    /// Seconds east of Greenwich.
+    pub fn seconds(self) -> i64 {
+        self.0
+    }
+}
+
+/// The time that a civil clock `offset` from UTC shows as `civil`.
+pub(super) fn from_civil(civil: DateTime, offset: UtcOffset) -> Result<EventTime, Malformed> {
+    let since = civil.duration_since(EPOCH);
+    let millis = since.as_secs() * 1_000 + i64::from(since.subsec_millis()) - offset.0 * 1_000;
+    let millis = u64::try_from(millis).map_err(|_| out_of_range(civil))?;
+    checked(EventTime::from_millis(millis))
+}
+
+/// The time of a clock that shows no year: the year is the one that brings it nearest to `near`, so it is right
+/// for whatever was on its way for less than half a year. `None` when no such date is near.
+pub(super) fn without_year(
+    mut civil_in: impl FnMut(i16) -> Option<DateTime>,
+    offset: UtcOffset,
+    near: EventTime,
+) -> Option<EventTime> {
+    let seconds = i64::try_from(near.as_millis() / 1_000).ok()? + offset.0;
+    let near_civil = EPOCH.checked_add(jiff::SignedDuration::from_secs(seconds)).ok()?;
+    let years = [near_civil.year(), near_civil.year() - 1, near_civil.year() + 1];
+    let times = years.into_iter().filter_map(|year| from_civil(civil_in(year)?, offset).ok());
+    times.min_by_key(|time| time.as_millis().abs_diff(near.as_millis()))
 }
 
 /// `time`, unless it lies after the year 9999.
@@ -96,6 +148,14 @@ pub(super) fn from_text(text: &str) -> Result<EventTime, Malformed> {
 
 /// The time at the very front of `bytes` and how many bytes it has; `None` when there is none.
 pub(super) fn leading(bytes: &[u8]) -> Option<(Result<EventTime, Malformed>, usize)> {
+    leading_at(bytes, UtcOffset::default())
+}
+
+/// The same, where a time without a zone is that of a clock `offset` from UTC.
+pub(super) fn leading_at(
+    bytes: &[u8],
+    offset: UtcOffset,
+) -> Option<(Result<EventTime, Malformed>, usize)> {
     let head: &[u8; 19] = bytes.first_chunk()?;
     let separator = head[4];
     let shape = matches!(separator, b'-' | b'/')
@@ -121,7 +181,8 @@ pub(super) fn leading(bytes: &[u8]) -> Option<(Result<EventTime, Malformed>, usi
             at += 1 + count;
         }
     }
-    let (zone_seconds, zone_length) = zone(bytes.get(at..).unwrap_or_default());
+    let zone = zone(bytes.get(at..).unwrap_or_default());
+    let (zone_seconds, zone_length) = zone.unwrap_or((offset.seconds(), 0));
     at += zone_length;
     let narrow = |number: i64| i8::try_from(number).ok();
     let civil = DateTime::new(
@@ -141,22 +202,22 @@ pub(super) fn leading(bytes: &[u8]) -> Option<(Result<EventTime, Malformed>, usi
     Some((time, at))
 }
 
-/// The zone at the front of `bytes`: seconds east of Greenwich, and its length.
-fn zone(bytes: &[u8]) -> (i64, usize) {
-    let sign = match bytes.first() {
-        Some(b'Z' | b'z') => return (0, 1),
-        Some(b'+') => 1,
-        Some(b'-') => -1,
-        _ => return (0, 0),
+/// The zone at the front of `bytes`, if there is one: seconds east of Greenwich, and its length.
+fn zone(bytes: &[u8]) -> Option<(i64, usize)> {
+    let sign = match bytes.first()? {
+        b'Z' | b'z' => return Some((0, 1)),
+        b'+' => 1,
+        b'-' => -1,
+        _ => return None,
     };
     let colon = usize::from(bytes.get(3) == Some(&b':'));
     let hours = bytes.get(1..3).and_then(digits);
     let minutes = bytes.get(3 + colon..5 + colon).and_then(digits);
     match (hours, minutes) {
         (Some(hours @ 0..24), Some(minutes @ 0..60)) => {
-            (sign * (hours * 3_600 + minutes * 60), 5 + colon)
+            Some((sign * (hours * 3_600 + minutes * 60), 5 + colon))
         }
-        _ => (0, 0),
+        _ => None,
     }
 }
 

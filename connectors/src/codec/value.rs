@@ -91,6 +91,17 @@ impl Decode for Value {
     }
 }
 
+/// Whether a record with this value is taken as a number or a percentage.
+///
+/// ```
+/// use tidewatch_connectors::codec::value::is_value;
+/// assert!(is_value(b"85%") && is_value(b"-1.5e3"));
+/// assert!(!is_value(b"85 apples") && !is_value(b"1e999"));
+/// ```
+pub fn is_value(bytes: &[u8]) -> bool {
+    number(bytes).is_some_and(f64::is_finite)
+}
+
 /// The number that the whole of `bytes` spells, infinite when it is too large; `None` when it is none.
 pub(super) fn number(bytes: &[u8]) -> Option<f64> {
     let mut bytes = bytes.trim_ascii();

@@ -15,8 +15,8 @@
 //! 2. **Every message is destroyed exactly once.** `rd_kafka_consume_batch_queue` returns how many
 //!    entries of the array it filled; exactly these are owned by the [`Batch`], whose `drop` destroys
 //!    them, also when the reader of the batch panics. The array is emptied there.
-//! 3. **Slices point into live messages.** `payload`/`len` and `key`/`key_len` describe memory owned by
-//!    the message until it is destroyed. The slices carry the lifetime of a borrow of the [`Batch`].
+//! 3. **Slices point into live messages.** `payload`/`len` and `key`/`key_len`, and the values of headers,
+//!    describe memory owned by the message until it is destroyed. The slices carry the lifetime of a borrow of the [`Batch`].
 //!    Nobody writes to that memory: the message belongs to us alone.
 //! 4. **Error codes are read as integers.** A broker may send a code that the binding's `enum` does not
 //!    have; it is never read as that `enum`, only through [`RDKafkaRespErr::try_from`].
@@ -39,7 +39,7 @@ use rdkafka::bindings as sys;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::{RDKafkaErrorCode, RDKafkaRespErr};
-use tidewatch_dataflow::record::{Record, RecordTime};
+use tidewatch_dataflow::record::{Header, Record, RecordTime};
 use tidewatch_dataflow::time::EventTime;
 
 use super::context::Context;
@@ -224,6 +224,25 @@ impl Batch<'_> {
         // `self`, which destroys them.
         self.messages.iter().map(|message| unsafe { entry(*message) })
     }
+
+    /// Appends to `out` those headers of entry `at` that have one of `names`. The client parses the headers of a
+    /// message when they are first asked for; where they cannot be parsed there are none.
+    pub(super) fn headers<'a>(
+        &'a self,
+        at: usize,
+        names: &'a [HeaderName],
+        out: &mut Vec<Header<'a>>,
+    ) {
+        let Some(message) = self.messages.get(at) else { return };
+        let mut headers = ptr::null_mut();
+        // SAFETY: the message is alive (point 2) and used by this thread only (point 7); the headers that the call
+        // finds belong to it and are given back with it.
+        let code = unsafe { sys::rd_kafka_message_headers(*message, &mut headers) };
+        if code == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            // SAFETY: as above; what is found borrows `self`, which destroys the message.
+            out.extend(names.iter().filter_map(|name| unsafe { header(headers, name) }));
+        }
+    }
 }
 
 impl Drop for Batch<'_> {
@@ -272,7 +291,43 @@ unsafe fn entry<'a>(message: *mut sys::rd_kafka_message_t) -> Entry<'a> {
         }
         _ => RecordTime::Unknown,
     };
-    Entry::Record(Record { offset, time, key, value })
+    Entry::Record(Record { offset, time, key, value, headers: &[] })
+}
+
+/// A header that is to be read, by name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct HeaderName {
+    text: Box<str>,
+    name: CString,
+}
+
+impl HeaderName {
+    /// `None` for a name with a zero byte, which no header has that the client could look up.
+    pub(super) fn new(text: &str) -> Option<Self> {
+        Some(HeaderName { text: text.into(), name: CString::new(text).ok()? })
+    }
+}
+
+/// Reads the last header called `name` of a message, if it is there and has a value.
+///
+/// # Safety
+/// `headers` belongs to a live message that stays so for `'a`.
+unsafe fn header<'a>(
+    headers: *const sys::rd_kafka_headers_t,
+    name: &'a HeaderName,
+) -> Option<Header<'a>> {
+    let (mut value, mut size) = (ptr::null(), 0);
+    // SAFETY: the headers are alive (the caller's duty), the name ends in a zero, both results are written by the
+    // call or left alone.
+    let code = unsafe {
+        sys::rd_kafka_header_get_last(headers, name.name.as_ptr(), &mut value, &mut size)
+    };
+    if code != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return None;
+    }
+    // SAFETY: the value lies within the message (point 3).
+    let value = unsafe { bytes(value.cast_mut(), size) }?;
+    Some(Header { name: &name.text, value })
 }
 
 /// The slice at `start`, or `None` for null.

@@ -6,6 +6,7 @@ use tidewatch_connectors::codec::{Format, SourceFormat, for_source};
 use tidewatch_dataflow::dead_letter::Reason;
 use tidewatch_dataflow::record::{Decoded, LogLine, PartitionId, Record, RecordBatch, RecordTime};
 use tidewatch_dataflow::series::SeriesTable;
+use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
 /// Key and value of a record.
@@ -29,11 +30,26 @@ pub struct Outcome {
     pub points: Vec<Seen>,
     pub logs: Vec<LogLine>,
     pub rejected: Vec<(i64, Reason, String)>,
+    pub no_numbers: u64,
 }
 
 /// What the codec of `source` makes of records with these keys and values.
 pub fn decode_records(source: &SourceFormat, records: &[KeyAndValue<'_>]) -> Outcome {
-    let mut codec = for_source(source);
+    decode_by(&mut *for_source(source), records)
+}
+
+/// What `codec` makes of records without keys.
+pub fn outcome_of(codec: &mut dyn Codec, values: &[&[u8]]) -> Outcome {
+    let records: Vec<KeyAndValue<'_>> = values.iter().map(|value| (None, Some(*value))).collect();
+    decode_by(codec, &records)
+}
+
+/// What the codec of `source` makes of one value with the key `web-1`.
+pub fn decode_with(source: &SourceFormat, value: &[u8]) -> Outcome {
+    decode_records(source, &[(Some(b"web-1"), Some(value))])
+}
+
+fn decode_by(codec: &mut dyn Codec, records: &[KeyAndValue<'_>]) -> Outcome {
     let mut series = SeriesTable::new(10_000);
     let mut out = Decoded::default();
     let records: Vec<Record<'_>> = (0..)
@@ -43,6 +59,7 @@ pub fn decode_records(source: &SourceFormat, records: &[KeyAndValue<'_>]) -> Out
             time: RecordTime::Created(EventTime::from_millis(KAFKA_TIME)),
             key: *key,
             value: *value,
+            headers: &[],
         })
         .collect();
     let partition = PartitionId { topic: 0, partition: 5 };
@@ -76,6 +93,7 @@ pub fn outcome(series: &SeriesTable, out: &Decoded) -> Outcome {
             })
             .collect(),
         logs: out.logs.clone(),
+        no_numbers: out.no_numbers,
         rejected: out
             .rejected
             .iter()

@@ -46,6 +46,7 @@ pub struct Read {
     pub time: RecordTime,
     pub key: Option<Vec<u8>>,
     pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Vec<u8>)>,
 }
 
 /// Everything of `partition` from where the reader stands up to the end of the log.
@@ -88,11 +89,18 @@ pub fn poll(
             visits += 1;
             assert_eq!(batch.partition, partition);
             assert!(!batch.records.is_empty() && batch.records.len() <= most);
-            into.extend(batch.records.iter().map(|record| Read {
-                offset: record.offset,
-                time: record.time,
-                key: record.key.map(<[u8]>::to_vec),
-                value: record.value.map(<[u8]>::to_vec),
+            into.extend(batch.records.iter().map(|record| {
+                Read {
+                    offset: record.offset,
+                    time: record.time,
+                    key: record.key.map(<[u8]>::to_vec),
+                    value: record.value.map(<[u8]>::to_vec),
+                    headers: record
+                        .headers
+                        .iter()
+                        .map(|header| (header.name.to_owned(), header.value.to_vec()))
+                        .collect(),
+                }
             }));
         })
         .unwrap();
@@ -149,7 +157,7 @@ pub fn texts(read: &[Read]) -> Vec<String> {
 /// How a record without key and with this value is remembered.
 pub fn seen_of(offset: i64, value: &str) -> SeenRecord {
     let time = RecordTime::Unknown;
-    let record = Record { offset, time, key: None, value: Some(value.as_bytes()) };
+    let record = Record { offset, time, key: None, value: Some(value.as_bytes()), headers: &[] };
     SeenRecord { offset, hash: record_hash(&record) }
 }
 

@@ -17,6 +17,10 @@ pub struct IngestCounters {
     pub points: AtomicU64,
     /// Log lines decoded and admitted.
     pub log_lines: AtomicU64,
+    /// Numbers that said that there is none, in records decoded in this run: see [`Decoded::no_numbers`].
+    ///
+    /// [`Decoded::no_numbers`]: crate::record::Decoded::no_numbers
+    pub no_numbers: AtomicU64,
     /// Read attempts that failed.
     pub read_errors: AtomicU64,
     /// How often topics have been made anew, over all runs; on the process of worker 0.

@@ -1,6 +1,6 @@
 //! Records that are read and wait for a decision about them.
 
-use crate::record::{PartitionId, Record, RecordBatch, RecordTime};
+use crate::record::{Header, PartitionId, Record, RecordBatch, RecordTime};
 
 #[derive(Debug)]
 struct HeldRecord {
@@ -8,6 +8,7 @@ struct HeldRecord {
     time: RecordTime,
     key: Option<Box<[u8]>>,
     value: Option<Box<[u8]>>,
+    headers: Vec<(Box<str>, Box<[u8]>)>,
 }
 
 /// A batch with memory of its own. One a partition at most, which is not read further meanwhile.
@@ -24,6 +25,7 @@ impl HeldBatch {
             time: record.time,
             key: record.key.map(Box::from),
             value: record.value.map(Box::from),
+            headers: record.headers.iter().map(|h| (h.name.into(), h.value.into())).collect(),
         });
         HeldBatch { partition: batch.partition, records: records.collect() }
     }
@@ -35,14 +37,23 @@ impl HeldBatch {
 
     /// Lends the batch to `visit`.
     pub(super) fn lend<R>(&self, visit: impl FnOnce(&RecordBatch<'_>) -> R) -> R {
+        let headers: Vec<Vec<_>> = self
+            .records
+            .iter()
+            .map(|record| {
+                record.headers.iter().map(|(name, value)| Header { name, value }).collect()
+            })
+            .collect();
         let records: Vec<_> = self
             .records
             .iter()
-            .map(|record| Record {
+            .zip(&headers)
+            .map(|(record, headers)| Record {
                 offset: record.offset,
                 time: record.time,
                 key: record.key.as_deref(),
                 value: record.value.as_deref(),
+                headers,
             })
             .collect();
         visit(&RecordBatch { partition: self.partition, records: &records })

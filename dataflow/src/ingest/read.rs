@@ -150,6 +150,7 @@ fn take(
     counters.records.fetch_add((records - restored) as u64, Ordering::Relaxed);
     counters.points.fetch_add(decoded.points.len() as u64, Ordering::Relaxed);
     counters.log_lines.fetch_add(decoded.logs.len() as u64, Ordering::Relaxed);
+    counters.no_numbers.fetch_add(decoded.no_numbers, Ordering::Relaxed);
     for letter in &letters {
         counters.count_dead_letters(letter.reason, 1);
     }

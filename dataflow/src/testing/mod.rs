@@ -126,6 +126,7 @@ impl MemoryRecord {
             time: RecordTime::Created(self.created),
             key: self.key.as_deref(),
             value: self.value.as_deref(),
+            headers: &[],
         }
     }
 }

@@ -62,6 +62,7 @@ pub(crate) fn find(
             time: time.map_or(RecordTime::Unknown, RecordTime::Created),
             key: message.key(),
             value: message.payload(),
+            headers: &[],
         };
         let codec = codecs.get_mut(topic as usize).context("a topic without a codec")?;
         least = least.min(event_time(&mut **codec, id, record).with_context(|| {

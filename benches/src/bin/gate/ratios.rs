@@ -71,6 +71,7 @@ fn record((value, offset): (&Vec<u8>, i64)) -> Record<'_> {
         time: RecordTime::Created(EventTime::from_millis(1_700_000_000_000)),
         key: None,
         value: Some(value),
+        headers: &[],
     }
 }
 

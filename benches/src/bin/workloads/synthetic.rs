@@ -262,6 +262,7 @@ impl SourceReader for SyntheticReader {
                 time: RecordTime::Created(EventTime::from_millis(*time)),
                 key: batch.bytes.get(from..*key_end),
                 value: batch.bytes.get(*key_end..*end),
+                headers: &[],
             });
             from = *end;
         }

@@ -10,6 +10,7 @@ mod rule;
 mod selector;
 mod sink;
 mod source;
+mod source_format;
 mod statistic;
 mod time;
 

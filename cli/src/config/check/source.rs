@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use tidewatch_connectors::codec::{Format, SourceFormat};
+use tidewatch_connectors::codec::Format;
 
-use super::common::{positive, word};
+use super::common::positive;
+use super::source_format::source_format;
 use crate::config::file::SourceSection;
 use crate::config::path::Path;
 use crate::config::report::{Report, Scope};
@@ -53,7 +54,6 @@ pub(super) fn sources(
             first.insert(&section.topic, *index);
         }
         counts(&mut scope, section);
-        value_fields(&mut scope, section);
         let too_few = brokers.is_some_and(|brokers| brokers < usize::from(section.replication));
         if too_few && !warned {
             warned = true;
@@ -66,7 +66,7 @@ pub(super) fn sources(
                 "list more of the brokers; if there are no more, write `replication = 1`",
             );
         }
-        resolved.push(resolve(section));
+        resolved.push(resolve(&mut scope, section));
     }
     resolved.sort_by(|a, b| a.topic.cmp(&b.topic));
     resolved
@@ -81,8 +81,19 @@ pub(super) fn produced(sources: &[Source]) -> Produced {
                 produced.anything = true;
                 produced.logs = true;
             }
-            Format::TelegrafJson => produced.anything = true,
-            Format::JsonLog | Format::TextLog => produced.logs = true,
+            Format::Otlp => {
+                produced.anything = true;
+                produced.logs = true;
+            }
+            Format::TelegrafJson
+            | Format::InfluxLine
+            | Format::CollectdJson
+            | Format::PrometheusRemoteWrite => produced.anything = true,
+            Format::JsonLog
+            | Format::EcsJson
+            | Format::Syslog
+            | Format::Logfmt
+            | Format::TextLog => produced.logs = true,
             Format::Value => produced.values.push(ProducedValue {
                 measurement: source.format.measurement.to_string(),
                 field: source.format.field.to_string(),
@@ -142,45 +153,10 @@ fn counts(scope: &mut Scope<'_, '_, '_>, section: &SourceSection) {
     );
 }
 
-/// Fields that only records of bare values need.
-fn value_fields(scope: &mut Scope<'_, '_, '_>, section: &SourceSection) {
-    let takes_values = matches!(section.format, Format::Auto | Format::Value);
-    let fields = [
-        ("measurement", &section.measurement),
-        ("field", &section.field),
-        ("key_label", &section.key_label),
-    ];
-    for (key, value) in fields {
-        let Some(value) = value else { continue };
-        word(scope, key, key, value);
-        if !takes_values {
-            scope.warning(
-                &[key],
-                format!("`{key}` has no effect: these records carry names of their own"),
-                "remove it, or write `format = \"value\"`",
-            );
-        }
-    }
-}
-
-fn resolve(section: &SourceSection) -> Source {
-    let mut format = SourceFormat::new(&section.topic, section.format);
-    if format.measurement.is_empty() {
-        format.measurement = section.topic.as_str().into();
-    }
-    let given = [
-        (&section.measurement, &mut format.measurement),
-        (&section.field, &mut format.field),
-        (&section.key_label, &mut format.key_label),
-    ];
-    for (given, place) in given {
-        if let Some(given) = given {
-            *place = given.as_str().into();
-        }
-    }
+fn resolve(scope: &mut Scope<'_, '_, '_>, section: &SourceSection) -> Source {
     Source {
         topic: section.topic.clone(),
-        format,
+        format: source_format(scope, section),
         partitions: section.partitions,
         replication: section.replication,
         retention: section.retention.get(),

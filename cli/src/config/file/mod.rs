@@ -19,7 +19,7 @@ pub use filters::{Filters, OneOrMore};
 pub use other::{DeadLettersSection, HttpSection, InventorySection, LimitsSection};
 pub use rule::{AnomalySection, ErrorBurstSection, RuleCommon, RuleKind, SustainedSection};
 pub use sink::SinksSection;
-pub use source::SourceSection;
+pub use source::{LabelsFrom, SourceSection};
 pub use start::Start;
 pub use statistic::{StatisticSection, WindowSection};
 pub use time::TimeSection;

@@ -72,6 +72,11 @@ impl TelegrafJson {
         TelegrafJson { predictor: Some(Predictor::default()), ..TelegrafJson::default() }
     }
 
+    /// Whether it learns.
+    pub(super) fn predicts(&self) -> bool {
+        self.predictor.is_some()
+    }
+
     /// Reads a record that looks like earlier ones; all others are left to [`parse`](Self::parse).
     #[inline]
     pub(super) fn predict(

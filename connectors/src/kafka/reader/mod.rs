@@ -20,7 +20,7 @@ use tidewatch_dataflow::sink::ConnectorError;
 
 use self::bounds::BoundsFinder;
 use self::progress::Progress;
-use super::batch_queue::{PartitionQueue, StartAt, Wake};
+use super::batch_queue::{HeaderName, PartitionQueue, StartAt, Wake};
 use super::config::KafkaConfig;
 use super::context::Context;
 use super::error::from_kafka;
@@ -30,7 +30,7 @@ use super::start::resolve;
 pub use self::fault::PartitionFault;
 pub use self::options::{Assigned, OnRecreated, OnRetention, SeenRecord, Start};
 
-/// No more records than this are handed out at once: with 56 bytes of description each, 448 KiB, the
+/// No more records than this are handed out at once: with 72 bytes of description each, 576 KiB, the
 /// most that stays in a core's second-level cache beside the records themselves.
 pub const BUDGET_MAX: usize = 8_192;
 
@@ -55,6 +55,8 @@ pub struct KafkaReader {
     recovering: bool,
     /// Reused from poll to poll; always empty between them.
     records: Vec<Record<'static>>,
+    /// For each topic, by its index: which headers are handed out with its records.
+    headers: Vec<Vec<HeaderName>>,
     topics: Topics,
     brokers: String,
     /// A broker not heard of for so long does not prove that a log has ended.
@@ -138,6 +140,7 @@ impl KafkaReader {
             on_recreated: OnRecreated::Error,
             recovering: false,
             records: Vec::new(),
+            headers: Vec::new(),
             topics: topics.clone(),
             brokers,
             idle_max_us: (fetch_wait_ms.clamp(0, 600_000) + 5_000) * 1_000,
@@ -149,6 +152,18 @@ impl KafkaReader {
     /// Sets what is said of topics that were made anew; [`OnRecreated::Error`] until then.
     pub fn on_recreated(&mut self, policy: OnRecreated) {
         self.on_recreated = policy;
+    }
+
+    /// Sets which headers are handed out with the records of the topic with index `topic`; until then, none. What
+    /// is not asked for is not looked at.
+    pub fn read_headers<'n>(&mut self, topic: u32, names: impl IntoIterator<Item = &'n str>) {
+        let at = topic as usize;
+        if at >= self.headers.len() {
+            self.headers.resize(at + 1, Vec::new());
+        }
+        if let Some(of_topic) = self.headers.get_mut(at) {
+            *of_topic = names.into_iter().filter_map(HeaderName::new).collect();
+        }
     }
 
     /// Hands out nothing of `partition`, which is new, for five seconds: its topic may have been made anew, and by

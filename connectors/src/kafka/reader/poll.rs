@@ -21,7 +21,7 @@ fn recycle<'a>(mut records: Vec<Record<'_>>) -> Vec<Record<'a>> {
     // Nothing is left to map; the collection is made in place and keeps the memory.
     records
         .into_iter()
-        .map(|record| Record { offset: record.offset, time: record.time, key: None, value: None })
+        .map(|record| Record { key: None, value: None, headers: &[], ..record })
         .collect()
 }
 
@@ -101,6 +101,8 @@ impl SourceReader for KafkaReader {
             }
         }
         let mut records = recycle(std::mem::take(&mut self.records));
+        let wanted = self.headers.get(partition.topic as usize).map_or(&[][..], Vec::as_slice);
+        let (mut headers, mut ends) = (Vec::new(), Vec::new());
         let (mut taken, now) = (0, Instant::now());
         let mut trouble = Trouble::default();
         for entry in batch.entries() {
@@ -109,6 +111,10 @@ impl SourceReader for KafkaReader {
                 Entry::Record(record) => {
                     if slot.progress.record(&record, now) {
                         records.push(record);
+                        if !wanted.is_empty() {
+                            batch.headers(taken - 1, wanted, &mut headers);
+                            ends.push(headers.len());
+                        }
                     }
                 }
                 Entry::End(offset) => {
@@ -120,6 +126,11 @@ impl SourceReader for KafkaReader {
                     trouble.note(&at(), code, &text, offset);
                 }
             }
+        }
+        let mut begin = 0;
+        for (record, end) in records.iter_mut().zip(ends) {
+            record.headers = headers.get(begin..end).unwrap_or_default();
+            begin = end;
         }
         let found = !records.is_empty();
         if let Some(record) = records.last() {

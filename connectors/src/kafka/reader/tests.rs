@@ -12,7 +12,8 @@ use super::options::{OnRetention, SeenRecord};
 use super::progress::{Progress, RETRY, Todo};
 
 fn record(offset: i64, value: &'static str) -> Record<'static> {
-    Record { offset, time: RecordTime::Unknown, key: None, value: Some(value.as_bytes()) }
+    let (time, value) = (RecordTime::Unknown, Some(value.as_bytes()));
+    Record { offset, time, key: None, value, headers: &[] }
 }
 
 fn seen(offset: i64, value: &'static str) -> SeenRecord {

@@ -10,14 +10,14 @@ use super::super::TelegrafJson;
 use super::tree::{EDGES_MAX, NAME_MAX, SIBLINGS_MAX};
 use super::*;
 use crate::codec::auto::Auto;
-use crate::codec::{Decode, Each, Format, Input, SourceFormat};
+use crate::codec::{Decode, Each, Format, Input, SourceFormat, each};
 
 const CPU: &str = r#"{"fields":{"usage_active":12.345678901234567,"usage_idle":87.65432109876543,"usage_iowait":0},"name":"cpu","tags":{"cpu":"cpu-total","host":"web-1"},"timestamp":1795375196000}"#;
 const PARTITION: PartitionId = PartitionId { topic: 0, partition: 0 };
 
 fn record(offset: i64, value: &[u8]) -> Record<'_> {
     let time = RecordTime::Created(EventTime::from_millis(1_700_000_000_000));
-    Record { offset, time, key: None, value: Some(value) }
+    Record { offset, time, key: None, value: Some(value), headers: &[] }
 }
 
 /// A codec that learns, the one it must agree with, and a series table of each.
@@ -322,7 +322,7 @@ fn numbers_that_are_predicted_and_numbers_that_are_not() {
 
 #[test]
 fn another_series_table_is_noticed() {
-    let mut codec = Each(TelegrafJson::predicting());
+    let mut codec = Each { decode: TelegrafJson::predicting(), carried: None };
     let mut tables = [SeriesTable::new(10), SeriesTable::new(10)];
     tables[1].intern("other", &mut []).unwrap();
     tables[1].intern_field("other").unwrap();
@@ -526,7 +526,7 @@ proptest! {
     ) {
         let source = SourceFormat::new("cpu-usage", Format::Auto);
         let mut codecs = [TelegrafJson::predicting(), TelegrafJson::default()]
-            .map(|telegraf| (Each(Auto::new(&source, telegraf)), SeriesTable::new(1_000)));
+            .map(|telegraf| (each(&source, Auto::new(&source, telegraf)), SeriesTable::new(1_000)));
         let values: Vec<_> = order.iter().map(|(i, d)| damaged(&messages[i.index(messages.len())], d)).collect();
         let records: Vec<_> = (0..).zip(&values).map(|(i, value)| record(i, value)).collect();
         let [found, expected] = codecs.each_mut().map(|(codec, series)| {

@@ -7,11 +7,13 @@
 //! time   = see the module `time`
 //! ```
 //!
-//! A record is one line, whatever line breaks it has inside: a stack trace stays with its message.
+//! or what the source's [`TextPatterns`] say. A record is one line, whatever line breaks it has inside: a stack
+//! trace stays with its message, and patterns are looked for in its first line only.
 //!
 //! # What it means
 //!
-//! - **Time**: that at the front, else Kafka's timestamp. A time without a zone is taken as UTC.
+//! - **Time**: that at the front, else Kafka's timestamp. A time without a zone is taken `utc_offset` from UTC,
+//!   which is 0 unless the source says otherwise.
 //! - **Level**: the first [word for one](super::level) among the first 16 words within the first 160
 //!   bytes that stands as loggers write it: in capitals (`ERROR`), in brackets or bars (`[error]`,
 //!   `<warn>`, `|info|`), before a colon (`warning:`), or after `level=`, `lvl=` or `severity=`. So
@@ -21,20 +23,35 @@
 //! - **Text**: the whole line as it is, without white space at its end. Bytes that are not UTF-8 become
 //!   U+FFFD: a log line in another encoding is worth more than none.
 //!
+//! With patterns:
+//!
+//! - `time_pattern` is a regular expression; its first group, or all that it matches, is the time. `time_format`
+//!   says how that is written, as `strptime` does; without one it is a time as above. A `time_format` alone is
+//!   looked for at the front of the line, after a `[` if there is one. A line without a match has Kafka's timestamp:
+//!   it has no time of its own. One whose match is no time is refused. A format without a year
+//!   takes the year that brings the time nearest to Kafka's timestamp, as [syslog](super::syslog) does.
+//! - `level_pattern` is a regular expression; its first group, or all that it matches, is a word, a number or the
+//!   first letter of a level. Anything else, and a line without a match, is INFO.
+//!
 //! Each line also is a point of the measurement `log`, as with [`super::json_log`].
 //!
 //! # What is refused
 //!
-//! A line with a time before 1970 (`time_out_of_range`), one without any time at all (`missing_field`),
-//! a key that is not UTF-8 (`unparseable`).
+//! A line with a time before 1970 (`time_out_of_range`), one without any time at all (`missing_field`), one
+//! whose `time_pattern` matches what its `time_format` does not (`unparseable`), a key that is not UTF-8
+//! (`unparseable`).
+
+mod patterns;
+
+pub use patterns::{Pattern, PatternError, TextPatterns, TimeFormat};
 
 use tidewatch_dataflow::dead_letter::Malformed;
 use tidewatch_dataflow::record::{Decoded, Level, LogLine};
 use tidewatch_dataflow::series::SeriesTable;
 
 use super::fields::FieldCache;
-use super::json_log::UNKNOWN;
-use super::line::push_line;
+use super::line::{UNKNOWN, push_line};
+use super::time::UtcOffset;
 use super::{Decode, Input, SourceFormat, level, time};
 
 /// How far into a line the level is looked for.
@@ -46,11 +63,18 @@ const LEVEL_WORDS: usize = 16;
 pub(super) struct TextLog {
     names: FieldCache,
     service: Box<str>,
+    utc_offset: UtcOffset,
+    patterns: TextPatterns,
 }
 
 impl TextLog {
     pub(super) fn new(source: &SourceFormat) -> Self {
-        TextLog { names: FieldCache::default(), service: source.topic.clone() }
+        TextLog {
+            names: FieldCache::default(),
+            service: source.topic.clone(),
+            utc_offset: source.utc_offset,
+            patterns: source.patterns.clone(),
+        }
     }
 }
 
@@ -64,9 +88,16 @@ impl Decode for TextLog {
         let bytes = input.value.trim_ascii_end();
         let (priority, body) = priority(bytes);
         let body = body.strip_prefix(b"[").unwrap_or(body);
-        let (event_time, rest) = match time::leading(body) {
-            Some((time, length)) => (time?, body.get(length..).unwrap_or_default()),
-            None => (input.record_time()?, body),
+        let (event_time, rest) = match self.patterns.time(body, &input, self.utc_offset)? {
+            Some(found) => found,
+            None => match time::leading_at(body, self.utc_offset) {
+                Some((time, length)) => (time?, body.get(length..).unwrap_or_default()),
+                None => (input.record_time()?, body),
+            },
+        };
+        let level = match self.patterns.level(bytes) {
+            Some(level) => level,
+            None => word(rest).or(priority).unwrap_or_default(),
         };
         let line = LogLine {
             partition: input.partition,
@@ -74,7 +105,7 @@ impl Decode for TextLog {
             index: 0,
             generation: 0,
             event_time,
-            level: word(rest).or(priority).unwrap_or_default(),
+            level,
             host: input.key_text()?.unwrap_or(UNKNOWN).into(),
             service: self.service.clone(),
             message: String::from_utf8_lossy(bytes).into(),
@@ -99,7 +130,7 @@ fn priority(line: &[u8]) -> (Option<Level>, &[u8]) {
 }
 
 /// The first word for a level that stands as loggers write it.
-fn word(line: &[u8]) -> Option<Level> {
+pub(super) fn word(line: &[u8]) -> Option<Level> {
     let head = line.get(..LEVEL_BYTES).unwrap_or(line);
     let mut at = 0;
     for _ in 0..LEVEL_WORDS {

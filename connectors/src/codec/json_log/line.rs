@@ -1,84 +1,16 @@
-//! Log lines as JSON objects, as Filebeat, Logstash, rsyslog, Fluent Bit and structured loggers write them.
-//!
-//! # Grammar
-//!
-//! A record is one JSON object, or several one after another, each one line. The members are looked up
-//! by name, the first that is there counts:
-//!
-//! | what | members, in this order | when there is none |
-//! | --- | --- | --- |
-//! | time | `@timestamp`, `timestamp`, `time`, `ts`, `date`, `timeMillis`; the first that [reads as a time](super::time) | Kafka's timestamp |
-//! | level | `level`, `log.level`, `level` inside `log`, `severity`, `levelname`; a [word or number](super::level) | INFO |
-//! | host | `host`, `name` inside `host`, `host.name`, `hostname` | `unknown` |
-//! | service | `service`, `name` inside `service`, `service.name` | `unknown` |
-//! | text | `message`, `msg`, `log` | empty |
-//!
-//! A null is as good as absent. Numbers and `true`/`false` count as their text. A `message` that is an
-//! object or array is taken as its JSON.
-//!
-//! All other members, in their order and with their values as written, are the line's `extra`: the text
-//! of one JSON object on one line. What is left of `host`, `service` and `log` where these are objects
-//! goes there under dotted names (`log.logger`), and a level of an unknown word stays there too. Of a
-//! repeated name the last value counts.
-//!
-//! Each line also is a point of the measurement `log` with the labels `level`, `service` and `host` and
-//! the one field `lines` = 1.
-//!
-//! # What is refused
-//!
-//! What is no JSON object (`unparseable`), a line that has neither time nor level nor text
-//! (`missing_field`), a line with times none of which can be read (`unparseable`) or out of range
-//! (`time_out_of_range`), and whatever passes the bounds of [the codecs](super).
+//! The members of one object, and what they say.
 
 use std::borrow::Cow;
 
 use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 use tidewatch_dataflow::dead_letter::{Malformed, Reason};
-use tidewatch_dataflow::record::{Decoded, Level, LogLine};
-use tidewatch_dataflow::series::SeriesTable;
+use tidewatch_dataflow::record::{Level, LogLine};
 use tidewatch_dataflow::time::EventTime;
 
-use super::fields::FieldCache;
-use super::json::{Members, Object, Skip, malformed};
-use super::line::push_line;
-use super::{Decode, Input, POINTS_MAX, level, time};
-
-/// What a line that does not name its host or service is counted under.
-pub(super) const UNKNOWN: &str = "unknown";
-
-/// The codec; see the module.
-#[derive(Default)]
-pub(super) struct JsonLog {
-    names: FieldCache,
-}
-
-impl Decode for JsonLog {
-    fn record(
-        &mut self,
-        input: Input<'_>,
-        series: &mut SeriesTable,
-        out: &mut Decoded,
-    ) -> Result<(), Malformed> {
-        let text = input.text()?;
-        let mut json = serde_json::Deserializer::from_str(text);
-        for index in 0_u32.. {
-            if index as usize >= POINTS_MAX {
-                return Err(Malformed::new(
-                    Reason::TooLarge,
-                    format!("more than {POINTS_MAX} log lines"),
-                ));
-            }
-            let members = Object.deserialize(&mut json).map_err(|e| malformed(text, &e))?;
-            let line = Fields::new(members)?.line(&input, index)?;
-            push_line(line, &mut self.names, series, out)?;
-            if json.end().is_ok() {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
+use super::super::json::{Members, Object, Skip, Text, malformed, push_string};
+use super::super::line::UNKNOWN;
+use super::super::{Input, level, text_log, time};
 
 /// One member, wherever it stands: `outer` is the object it is inside of, if any.
 struct Field<'a> {
@@ -89,19 +21,60 @@ struct Field<'a> {
     used: bool,
 }
 
-/// The members of a line, those of `host`, `service` and `log` unfolded.
-struct Fields<'a>(Vec<Field<'a>>);
+/// Whether a line has a member that only what writes ECS gives it.
+pub(super) fn looks_like_ecs(members: &Members<'_>) -> bool {
+    members.iter().any(|(name, _)| {
+        let name = name.as_ref();
+        matches!(name, "ecs" | "ecs.version" | "agent" | "agent.type" | "beat")
+            || matches!(name, "@metadata" | "@version")
+    })
+}
 
-/// Objects whose members are looked at.
-const UNFOLDED: [&str; 3] = ["host", "service", "log"];
+/// The members of a line, those of `host`, `service` and `log` unfolded.
+pub(super) struct Fields<'a> {
+    all: Vec<Field<'a>>,
+    /// The service of a line of ECS that does not name its own; `None` for another line.
+    ecs: Option<&'a str>,
+}
+
+/// Objects whose members are looked at, the last four only in lines of ECS.
+const UNFOLDED: [&str; 7] = ["host", "service", "log", "agent", "beat", "event", "error"];
+
+/// Places of the Elastic Common Schema, each nested and under a dotted name.
+type Places = [(Option<&'static str>, &'static str)];
+const ECS_HOST: &Places = &[
+    (Some("host"), "hostname"),
+    (None, "host.hostname"),
+    (Some("agent"), "hostname"),
+    (None, "agent.hostname"),
+    (Some("agent"), "name"),
+    (None, "agent.name"),
+    (Some("beat"), "hostname"),
+    (None, "beat.hostname"),
+];
+const ECS_SERVICE: &Places = &[
+    (Some("service"), "type"),
+    (None, "service.type"),
+    (Some("event"), "module"),
+    (None, "event.module"),
+    (Some("event"), "dataset"),
+    (None, "event.dataset"),
+];
+const ECS_MESSAGE: &Places = &[
+    (Some("event"), "original"),
+    (None, "event.original"),
+    (Some("error"), "message"),
+    (None, "error.message"),
+];
 
 impl<'a> Fields<'a> {
-    fn new(members: Members<'a>) -> Result<Self, Malformed> {
+    pub(super) fn new(members: Members<'a>, ecs: Option<&'a str>) -> Result<Self, Malformed> {
         let mut fields = Vec::with_capacity(members.len() + 4);
+        let unfolded_here = if ecs.is_some() { &UNFOLDED[..] } else { &UNFOLDED[..3] };
         for (name, value) in members {
-            let unfolded = UNFOLDED.into_iter().find(|unfolded| *unfolded == name);
+            let unfolded = unfolded_here.iter().find(|unfolded| **unfolded == name);
             match unfolded.filter(|_| value.get().starts_with('{')) {
-                Some(outer) => {
+                Some(&outer) => {
                     let inside = object(value)?.into_iter();
                     fields.extend(inside.map(|(name, value)| Field {
                         outer: Some(outer),
@@ -113,11 +86,11 @@ impl<'a> Fields<'a> {
                 None => fields.push(Field { outer: None, name, value, used: false }),
             }
         }
-        Ok(Fields(fields))
+        Ok(Fields { all: fields, ecs })
     }
 
     fn find(&mut self, outer: Option<&str>, name: &str) -> Option<&mut Field<'a>> {
-        self.0
+        self.all
             .iter_mut()
             .find(|f| f.outer == outer && f.name == name && !f.used && f.value.get() != "null")
     }
@@ -135,7 +108,12 @@ impl<'a> Fields<'a> {
         Ok(None)
     }
 
-    fn line(mut self, input: &Input<'_>, index: u32) -> Result<LogLine, Malformed> {
+    /// The same, if this is a line of ECS.
+    fn ecs_text(&mut self, places: &Places) -> Result<Option<Cow<'a, str>>, Malformed> {
+        if self.ecs.is_some() { self.text(places) } else { Ok(None) }
+    }
+
+    pub(super) fn line(mut self, input: &Input<'_>, index: u32) -> Result<LogLine, Malformed> {
         let time = self.time()?;
         let level = self.level()?;
         let message = self.message()?;
@@ -145,17 +123,32 @@ impl<'a> Fields<'a> {
                 "no log line: it has neither a time (`@timestamp`) nor a `level` nor a `message`",
             ));
         }
-        let host = self.text(&[
+        let mut host = self.text(&[
             (None, "host"),
             (Some("host"), "name"),
             (None, "host.name"),
             (None, "hostname"),
         ])?;
-        let service =
+        if host.is_none() {
+            host = self.ecs_text(ECS_HOST)?;
+        }
+        let mut service =
             self.text(&[(None, "service"), (Some("service"), "name"), (None, "service.name")])?;
-        let named = |text: Option<Cow<'_, str>>| match text.filter(|text| !text.is_empty()) {
-            Some(text) => Box::from(text.as_ref()),
-            None => Box::from(UNKNOWN),
+        if service.is_none() {
+            service = self.ecs_text(ECS_SERVICE)?;
+        }
+        // What a line of ECS does not name, its record does.
+        let (no_host, no_service) = match self.ecs {
+            Some(topic) => (input.key_text()?.unwrap_or(UNKNOWN), topic),
+            None => (UNKNOWN, UNKNOWN),
+        };
+        let named = |text: Option<Cow<'_, str>>, none: &str| {
+            Box::from(text.filter(|text| !text.is_empty()).as_deref().unwrap_or(none))
+        };
+        let message = message.unwrap_or_default();
+        let level = match level {
+            None if self.ecs.is_some() => text_log::word(message.as_bytes()),
+            level => level,
         };
         Ok(LogLine {
             partition: input.partition,
@@ -167,9 +160,9 @@ impl<'a> Fields<'a> {
                 None => input.record_time()?,
             },
             level: level.unwrap_or_default(),
-            host: named(host),
-            service: named(service),
-            message: Box::from(message.unwrap_or_default().as_ref()),
+            host: named(host, no_host),
+            service: named(service, no_service),
+            message: Box::from(message.as_ref()),
             extra: self.extra()?,
         })
     }
@@ -220,6 +213,9 @@ impl<'a> Fields<'a> {
         if let Some(text) = self.text(&[(None, "message"), (None, "msg"), (None, "log")])? {
             return Ok(Some(text));
         }
+        if let Some(text) = self.ecs_text(ECS_MESSAGE)? {
+            return Ok(Some(text));
+        }
         match self.find(None, "message") {
             Some(field) => {
                 check(field.value)?;
@@ -234,7 +230,7 @@ impl<'a> Fields<'a> {
     /// each member that was unfolded.
     fn extra(&self) -> Result<Box<str>, Malformed> {
         let mut extra = String::new();
-        for field in self.0.iter().filter(|field| !field.used) {
+        for field in self.all.iter().filter(|field| !field.used) {
             check(field.value)?;
             extra.push(if extra.is_empty() { '{' } else { ',' });
             match field.outer {
@@ -267,10 +263,7 @@ fn scalar(value: &RawValue) -> Result<Option<Cow<'_, str>>, Malformed> {
     match text.as_bytes().first() {
         Some(b'"') => {
             let mut json = serde_json::Deserializer::from_str(text);
-            super::json::Text
-                .deserialize(&mut json)
-                .map(Some)
-                .map_err(|error| malformed(text, &error))
+            Text.deserialize(&mut json).map(Some).map_err(|error| malformed(text, &error))
         }
         Some(b'{' | b'[' | b'n') | None => Ok(None),
         Some(_) => Ok(Some(Cow::Borrowed(text))),
@@ -302,16 +295,4 @@ fn check(value: &RawValue) -> Result<(), Malformed> {
         Skip::MEMBER.deserialize(&mut json).map_err(|error| malformed(text, &error))?;
     }
     Ok(())
-}
-
-/// Appends `text` as a JSON string.
-fn push_string(out: &mut String, text: &str) {
-    let plain = |byte: u8| byte >= 0x20 && byte != b'"' && byte != b'\\';
-    if text.bytes().all(plain) {
-        out.push('"');
-        out.push_str(text);
-        out.push('"');
-    } else {
-        out.push_str(&serde_json::Value::from(text).to_string());
-    }
 }

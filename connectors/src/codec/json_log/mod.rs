@@ -1,0 +1,125 @@
+//! Log lines as JSON objects, as Filebeat, Logstash, rsyslog, Fluent Bit and structured loggers write them.
+//!
+//! # Grammar
+//!
+//! A record is one JSON object, or several one after another, each one line. The members are looked up
+//! by name, the first that is there counts:
+//!
+//! | what | members, in this order | when there is none |
+//! | --- | --- | --- |
+//! | time | `@timestamp`, `timestamp`, `time`, `ts`, `date`, `timeMillis`; the first that [reads as a time](super::time) | Kafka's timestamp |
+//! | level | `level`, `log.level`, `level` inside `log`, `severity`, `levelname`; a [word or number](super::level) | INFO |
+//! | host | `host`, `name` inside `host`, `host.name`, `hostname` | `unknown` |
+//! | service | `service`, `name` inside `service`, `service.name` | `unknown` |
+//! | text | `message`, `msg`, `log` | empty |
+//!
+//! A null is as good as absent. Numbers and `true`/`false` count as their text. A `message` that is an
+//! object or array is taken as its JSON.
+//!
+//! All other members, in their order and with their values as written, are the line's `extra`: the text
+//! of one JSON object on one line. What is left of `host`, `service` and `log` where these are objects
+//! goes there under dotted names (`log.logger`), and a level of an unknown word stays there too. Of a
+//! repeated name the last value counts.
+//!
+//! Each line also is a point of the measurement `log` with the labels `level`, `service` and `host` and
+//! the one field `lines` = 1.
+//!
+//! # The Elastic Common Schema
+//!
+//! Format `ecs_json` is the same for what Filebeat, Logstash, Vector and ECS loggers write, where a line may come
+//! as it was in its file. What the table above does not find is looked for further, nested or under dotted names:
+//!
+//! | what | further members | when there is none |
+//! | --- | --- | --- |
+//! | level | the [first word for one](super::text_log) in the text | INFO |
+//! | host | `host.hostname`, `agent.hostname`, `agent.name`, `beat.hostname` | the record's key, else `unknown` |
+//! | service | `service.type`, `event.module`, `event.dataset` | the topic |
+//! | text | `event.original`, `error.message` | empty |
+//!
+//! What is left of `agent`, `beat`, `event` and `error` goes into `extra` under dotted names, as above. `auto`
+//! takes a line as such that has one of `ecs`, `ecs.version`, `agent`, `agent.type`, `beat`, `@metadata` and
+//! `@version`.
+//!
+//! # What is refused
+//!
+//! What is no JSON object (`unparseable`), a line that has neither time nor level nor text
+//! (`missing_field`), a line with times none of which can be read (`unparseable`) or out of range
+//! (`time_out_of_range`), and whatever passes the bounds of [the codecs](super).
+
+mod line;
+
+use serde::de::DeserializeSeed;
+use tidewatch_dataflow::dead_letter::{Malformed, Reason};
+use tidewatch_dataflow::record::Decoded;
+use tidewatch_dataflow::series::SeriesTable;
+
+use super::fields::FieldCache;
+use super::json::{Object, malformed};
+use super::line::push_line;
+use super::{Decode, Input, POINTS_MAX, SourceFormat};
+use line::{Fields, looks_like_ecs};
+
+/// The codec; see the module.
+#[derive(Default)]
+pub(super) struct JsonLog {
+    names: FieldCache,
+    names_of: Names,
+    /// The service of ECS lines that do not name theirs.
+    topic: Box<str>,
+}
+
+/// Where the parts of a line are looked for.
+#[derive(Copy, Clone, Default, PartialEq, Eq)]
+enum Names {
+    /// In the first table of the module.
+    #[default]
+    Plain,
+    /// In the second one as well.
+    Ecs,
+    /// As the line looks.
+    ByLook,
+}
+
+impl JsonLog {
+    /// The codec of ECS lines.
+    pub(super) fn ecs(source: &SourceFormat) -> Self {
+        JsonLog { names_of: Names::Ecs, topic: source.topic.clone(), ..JsonLog::default() }
+    }
+
+    /// The codec that takes a line for one of ECS if it looks like one.
+    pub(super) fn by_look(source: &SourceFormat) -> Self {
+        JsonLog { names_of: Names::ByLook, ..JsonLog::ecs(source) }
+    }
+}
+
+impl Decode for JsonLog {
+    fn record(
+        &mut self,
+        input: Input<'_>,
+        series: &mut SeriesTable,
+        out: &mut Decoded,
+    ) -> Result<(), Malformed> {
+        let text = input.text()?;
+        let mut json = serde_json::Deserializer::from_str(text);
+        for index in 0_u32.. {
+            if index as usize >= POINTS_MAX {
+                return Err(Malformed::new(
+                    Reason::TooLarge,
+                    format!("more than {POINTS_MAX} log lines"),
+                ));
+            }
+            let members = Object.deserialize(&mut json).map_err(|e| malformed(text, &e))?;
+            let ecs = match self.names_of {
+                Names::Plain => None,
+                Names::ByLook if !looks_like_ecs(&members) => None,
+                Names::Ecs | Names::ByLook => Some(&*self.topic),
+            };
+            let line = Fields::new(members, ecs)?.line(&input, index)?;
+            push_line(line, &mut self.names, series, out)?;
+            if json.end().is_ok() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
