@@ -98,6 +98,10 @@ pub(super) const SINK_RESTORED: Metric = counter(
     "tidewatch_sink_restored",
     "Items taken over from an earlier run, which had not delivered them",
 );
+pub(super) const INDEXES_DELETED: Metric = counter(
+    "tidewatch_sink_indexes_deleted",
+    "Daily indexes deleted since they were past their retention, by the first process",
+);
 pub(super) const SINK_SPILLED: Metric =
     gauge("tidewatch_sink_spilled", "Items that wait in the state store only");
 pub(super) const SINK_SPILLED_BYTES: Metric =
@@ -148,7 +152,7 @@ pub(super) const KAFKA_LOST: Metric = counter(
 );
 
 /// All metrics, for documentation and tests.
-pub const METRICS: [Metric; 44] = [
+pub const METRICS: [Metric; 45] = [
     RECORDS,
     BYTES,
     POINTS,
@@ -177,6 +181,7 @@ pub const METRICS: [Metric; 44] = [
     SINK_RETRIED,
     SINK_UP,
     SINK_RESTORED,
+    INDEXES_DELETED,
     SINK_SPILLED,
     SINK_SPILLED_BYTES,
     CHECKPOINT_AGE,
