@@ -40,6 +40,8 @@ fn sections() -> BTreeMap<&'static str, BTreeSet<String>> {
         ("### `kind = \"anomaly\"`", fields::<AnomalySection>()),
         ("## `[receivers.NAME]`", fields::<ReceiverConfig>()),
         ("## `[sinks.influxdb]`", sinks("influxdb")),
+        ("## `[sinks.influxdb1]`", sinks("influxdb1")),
+        ("## `[sinks.prometheus]`", sinks("prometheus")),
         ("## `[sinks.elasticsearch]`", sinks("elasticsearch")),
         ("## `[sinks.sqlite]`", sinks("sqlite")),
         ("## `[dead_letters]`", fields::<DeadLettersSection>()),

@@ -1,8 +1,10 @@
-//! The Elasticsearch sink against a real node: documents, identity, mapping, and every kind of refusal.
+//! The Elasticsearch sink against a real Elasticsearch and a real OpenSearch: documents, identity, mapping,
+//! retention, and every kind of refusal. Each test is run on both.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,15 +12,44 @@ use serde_json::{Value, json};
 use tidewatch_connectors::delivery::{
     Delivery, DeliveryConfig, DeliverySnapshot, DeliveryState, SinkHandle,
 };
-use tidewatch_connectors::sinks::elasticsearch::ElasticsearchConfig;
+use tidewatch_connectors::sinks::elasticsearch::{ElasticsearchConfig, ElasticsearchWriter};
 use tidewatch_dataflow::record::{Level, LogLine, PartitionId, Topics};
-use tidewatch_dataflow::time::EventTime;
-use tidewatch_testkit::elasticsearch::Elastic;
+use tidewatch_dataflow::time::{Clock, EventTime};
+use tidewatch_testkit::elasticsearch::{Dialect, Elastic};
 use tidewatch_testkit::unique;
 use tokio::runtime::Handle;
 
+/// Each of these tests on each of the servers.
+macro_rules! on_both {
+    ($($test:ident),* $(,)?) => {
+        mod elasticsearch {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Dialect::Elasticsearch).await;
+            })*
+        }
+        mod opensearch {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                super::$test(super::Dialect::OpenSearch).await;
+            })*
+        }
+    };
+}
+
+on_both!(
+    lines_read_back_as_they_were_and_a_replay_adds_nothing,
+    what_does_not_fit_the_mapping_is_dead_lettered_alone,
+    a_blocked_index_holds_its_lines_and_only_those,
+    a_shard_that_is_missing_holds_its_lines_and_only_those,
+    a_template_that_somebody_changed_is_left_alone,
+    days_past_the_retention_are_deleted_and_nothing_else,
+    a_node_in_trouble_gets_everything_exactly_once,
+);
+
 /// 2026-11-22 19:40:00 UTC.
 const START: u64 = 1_795_376_400_000;
+const DAY: Duration = Duration::from_secs(86_400);
 
 fn line(offset: i64) -> LogLine {
     LogLine {
@@ -37,9 +68,18 @@ fn line(offset: i64) -> LogLine {
 
 type Dead = Arc<Mutex<Vec<(i64, String)>>>;
 
-fn sink(elastic: &Elastic, index: &str) -> (SinkHandle<LogLine>, Dead) {
+fn config(elastic: &Elastic, index: &str) -> ElasticsearchConfig {
     let text = json!({"url": elastic.url(), "index": index, "batch_items": 200});
-    let config: ElasticsearchConfig = serde_json::from_value(text).unwrap();
+    serde_json::from_value(text).unwrap()
+}
+
+fn sink(elastic: &Elastic, index: &str) -> (SinkHandle<LogLine>, Dead) {
+    let config = config(elastic, index);
+    let writer = config.open(Topics::new(["server-logs"])).unwrap();
+    spawn(&config, writer)
+}
+
+fn spawn(config: &ElasticsearchConfig, writer: ElasticsearchWriter) -> (SinkHandle<LogLine>, Dead) {
     let dead = Dead::default();
     let letters = Arc::clone(&dead);
     let delivery = DeliveryConfig {
@@ -48,7 +88,6 @@ fn sink(elastic: &Elastic, index: &str) -> (SinkHandle<LogLine>, Dead) {
         retry_delay_max: Duration::from_millis(100),
         ..config.delivery()
     };
-    let writer = config.open(Topics::new(["server-logs"])).unwrap();
     let sink = Delivery::spawn(
         &Handle::current(),
         "elasticsearch",
@@ -105,15 +144,15 @@ fn ids(elastic: &Elastic, index: &str) -> BTreeSet<String> {
     set
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn lines_read_back_as_they_were_and_a_replay_adds_nothing() {
-    let Some(elastic) = Elastic::shared() else { return };
+async fn lines_read_back_as_they_were_and_a_replay_adds_nothing(dialect: Dialect) {
+    let Some(elastic) = Elastic::shared_as(dialect) else { return };
     let index = unique("logs");
     let mut lines: Vec<LogLine> = (0..500).map(line).collect();
     lines[1].event_time = EventTime::from_millis(START + 86_400_000);
     lines[2].extra = r#"{"code": 500, "trace": {"id": "abc"}, "tags": ["x", "y"]}"#.into();
     lines[3].extra = r#"{"code": "none", "trace": "flat"}"#.into();
     lines[4].level = Level::Warn;
+    lines[5].extra = json!({"blob": "x".repeat(100_000), "none": null}).to_string().into();
     for _ in 0..2 {
         let (sink, dead) = sink(elastic, &index);
         sink.offer(lines.clone());
@@ -151,10 +190,20 @@ async fn lines_read_back_as_they_were_and_a_replay_adds_nothing() {
     assert_eq!(count(elastic, &pattern, &day), 1);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_does_not_fit_the_mapping_is_dead_lettered_alone() {
-    let Some(elastic) = Elastic::shared() else { return };
+async fn what_does_not_fit_the_mapping_is_dead_lettered_alone(dialect: Dialect) {
+    let Some(elastic) = Elastic::shared_as(dialect) else { return };
     let index = unique("mapping");
+    // A type that the line does not have; OpenSearch has no limit for the depth of further fields.
+    let own = json!({
+        "index_patterns": [format!("{index}-*")],
+        "priority": 300,
+        "template": {"mappings": {"properties": {
+            "fields": {"properties": {"a": {"type": "long"}, "blob": {"type": "text"}}},
+        }}},
+    });
+    if dialect == Dialect::OpenSearch {
+        ask(elastic, "PUT", &format!("/_index_template/{index}"), &own);
+    }
     let (sink, dead) = sink(elastic, &index);
     let mut lines: Vec<LogLine> = (0..50).map(line).collect();
     // Deeper than a flattened field goes.
@@ -172,9 +221,8 @@ async fn what_does_not_fit_the_mapping_is_dead_lettered_alone() {
     assert_eq!(ids(elastic, &index).len(), 49);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_blocked_index_holds_its_lines_and_only_those() {
-    let Some(elastic) = Elastic::shared() else { return };
+async fn a_blocked_index_holds_its_lines_and_only_those(dialect: Dialect) {
+    let Some(elastic) = Elastic::shared_as(dialect) else { return };
     for (setting, state) in [
         ("index.blocks.read_only_allow_delete", DeliveryState::Retrying),
         ("index.blocks.write", DeliveryState::Refused),
@@ -199,9 +247,26 @@ async fn a_blocked_index_holds_its_lines_and_only_those() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_template_that_somebody_changed_is_left_alone() {
-    let Some(elastic) = Elastic::shared() else { return };
+async fn a_shard_that_is_missing_holds_its_lines_and_only_those(dialect: Dialect) {
+    let Some(elastic) = Elastic::shared_as(dialect) else { return };
+    let index = unique("unassigned");
+    let today = format!("{index}-2026.11.22");
+    let nowhere = json!({"settings": {"index.routing.allocation.require._name": "nope"}});
+    ask(elastic, "PUT", &format!("/{today}?wait_for_active_shards=0"), &nowhere);
+    let (sink, dead) = sink(elastic, &index);
+    let tomorrow = EventTime::from_millis(START) + DAY;
+    sink.offer(vec![line(0), LogLine { event_time: tomorrow, ..line(1) }, line(2)]);
+    let snapshot = until(&sink, |s| s.delivered == 1 && s.retried > 1).await;
+    assert_eq!((snapshot.queued, snapshot.state), (2, DeliveryState::Retrying));
+    let anywhere = json!({"index.routing.allocation.require._name": null});
+    ask(elastic, "PUT", &format!("/{today}/_settings"), &anywhere);
+    assert_eq!(close(&sink).await.delivered, 3);
+    assert_eq!(ids(elastic, &index).len(), 3);
+    assert!(dead.lock().unwrap().is_empty());
+}
+
+async fn a_template_that_somebody_changed_is_left_alone(dialect: Dialect) {
+    let Some(elastic) = Elastic::shared_as(dialect) else { return };
     let index = unique("template");
     let own = json!({
         "index_patterns": [format!("{index}-*")],
@@ -215,24 +280,126 @@ async fn a_template_that_somebody_changed_is_left_alone() {
     assert!(dead.lock().unwrap()[0].1.contains("strict_dynamic_mapping_exception"));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_that_dies_and_comes_back_gets_everything_exactly_once() {
-    if Elastic::shared().is_none() {
+/// A line of the day that was so many days before the present.
+fn days_ago(days: u32, offset: i64) -> LogLine {
+    LogLine { event_time: Clock::System.now().saturating_sub(DAY * days), ..line(offset) }
+}
+
+async fn days_past_the_retention_are_deleted_and_nothing_else(dialect: Dialect) {
+    let Some(elastic) = Elastic::shared_as(dialect) else { return };
+    let index = unique("retained");
+    let look_alikes = [
+        format!("{index}-2020.01.01-backup"),
+        format!("{index}-app-2020.01.01"),
+        format!("{index}-2020.13.01"),
+        format!("{index}x-2020.01.01"),
+    ];
+    for other in &look_alikes {
+        ask(elastic, "PUT", &format!("/{other}"), &Value::Null);
+    }
+    // An alias of exactly the form: what it stands for is not ours.
+    let alias = json!({"actions": [{"add": {
+        "index": look_alikes[0], "alias": format!("{index}-2020.01.02"),
+    }}]});
+    ask(elastic, "POST", "/_aliases", &alias);
+    let config = config(elastic, &index);
+    let open = || config.open(Topics::new(["server-logs"])).unwrap();
+    // Another process writes and deletes nothing.
+    let (other, _) = spawn(&config, open());
+    other.offer(vec![days_ago(0, 0), days_ago(7, 1), days_ago(9, 2), days_ago(40, 3)]);
+    assert_eq!(close(&other).await.delivered, 4);
+    let days = || {
+        let found = ask(elastic, "GET", &format!("/{index}-*/_alias"), &Value::Null);
+        found.as_object().unwrap().len() - 3
+    };
+    assert_eq!(days(), 4);
+    let deleted = Arc::new(AtomicU64::new(0));
+    let writer = open().expiring(7 * DAY, Clock::System, Arc::clone(&deleted));
+    let (sink, dead) = spawn(&config, writer);
+    sink.offer(vec![days_ago(1, 4), days_ago(30, 5)]);
+    let started = Instant::now();
+    while deleted.load(Ordering::Relaxed) < 3 {
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", sink.stats().snapshot());
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert_eq!(days(), 3, "three days are left");
+    assert_eq!(
+        ids(elastic, &index).iter().filter_map(|id| id.split('-').nth(4)).collect::<Vec<_>>(),
+        ["0", "1", "4"]
+    );
+    for other in &look_alikes {
+        ask(elastic, "GET", &format!("/{other}"), &Value::Null);
+    }
+    assert_eq!(close(&sink).await.delivered, 2);
+    assert!(dead.lock().unwrap().is_empty());
+    for other in &look_alikes {
+        ask(elastic, "DELETE", &format!("/{other}"), &Value::Null);
+    }
+}
+
+/// Sets a setting of the whole cluster, or takes it back.
+fn set(elastic: &Elastic, name: &str, value: &Value) {
+    ask(elastic, "PUT", "/_cluster/settings", &json!({"persistent": {name: value}}));
+}
+
+/// One node of its own through all that concerns a whole node, since a start is dear.
+async fn a_node_in_trouble_gets_everything_exactly_once(dialect: Dialect) {
+    if Elastic::shared_as(dialect).is_none() {
         return;
     }
-    // A small limit on requests, so that batches have to be halved as well.
-    let mut elastic = Elastic::start_with(&[("http.max_content_length", "20kb")]).unwrap();
-    let index = "outage";
+    // A full batch is too large to be read (413), half of it too large for the heap (429).
+    let settings = [
+        ("http.max_content_length", "40kb"),
+        ("indexing_pressure.memory.limit", "24kb"),
+        ("thread_pool.write.size", "1"),
+        ("thread_pool.write.queue_size", "1"),
+    ];
+    let mut elastic = Elastic::start_as(dialect, &settings).unwrap();
+    let index = "trouble";
     let (sink, dead) = sink(&elastic, index);
     sink.offer((0..400).map(line).collect());
-    until(&sink, |s| s.delivered >= 100).await;
+    let snapshot = until(&sink, |s| s.delivered == 400).await;
+    assert!(snapshot.retried > 0, "no request was too large: {snapshot:?}");
+
+    // What the cluster is told, what becomes of the sink, and what the last error says.
+    let (retrying, refused) = (DeliveryState::Retrying, DeliveryState::Refused);
+    let troubles = [
+        ("network.breaker.inflight_requests.limit", json!("2kb"), retrying, "429"),
+        ("cluster.blocks.read_only", json!(true), refused, "cluster_block_exception"),
+        ("action.auto_create_index", json!("false"), refused, "index_not_found_exception"),
+        ("cluster.max_shards_per_node", json!(1), refused, "validation_exception"),
+    ];
+    let mut sent = 400;
+    for (day, (name, value, state, text)) in (1_u32..).zip(troubles) {
+        set(&elastic, name, &value);
+        // Some need an index that is not there yet.
+        let time = EventTime::from_millis(START) + DAY * day;
+        sink.offer((sent..sent + 50).map(|n| LogLine { event_time: time, ..line(n) }).collect());
+        sent += 50;
+        let snapshot = until(&sink, |s| s.state == state).await;
+        let error = snapshot.last_error.unwrap_or_default();
+        assert!(error.contains(text), "{name}: {error}");
+        set(&elastic, name, &Value::Null);
+        until(&sink, |s| s.delivered == sent as u64).await;
+    }
+
     elastic.kill();
-    sink.offer((400..800).map(line).collect());
-    until(&sink, |s| s.state == DeliveryState::Retrying).await;
-    let huge = LogLine { message: "x".repeat(30_000).into(), ..line(5_000) };
+    sink.offer((sent..sent + 200).map(line).collect());
+    until(&sink, |s| s.state == retrying).await;
+    let huge = LogLine { message: "x".repeat(60_000).into(), ..line(5_000) };
     sink.offer(vec![huge]);
-    sink.offer((800..1_000).map(line).collect());
+    sink.offer((sent + 200..1_000).map(line).collect());
     elastic.restart().unwrap();
+    // Many at once, on a node that does one thing after another.
+    let others: Vec<_> = (0..12).map(|n| self::sink(&elastic, &format!("many-{n}"))).collect();
+    for (other, _) in &others {
+        other.offer((0..300).map(line).collect());
+    }
+    for (n, (other, dead)) in others.iter().enumerate() {
+        let snapshot = close(other).await;
+        assert_eq!((snapshot.delivered, snapshot.rejected), (300, 0), "{:?}", dead.lock().unwrap());
+        assert_eq!(ids(&elastic, &format!("many-{n}")).len(), 300);
+    }
     let closed = sink.close(Duration::from_secs(300)).await;
     assert_eq!(closed.left.len(), 0, "{:?}", closed.snapshot);
     assert_eq!((closed.snapshot.delivered, closed.snapshot.rejected), (1_000, 1));

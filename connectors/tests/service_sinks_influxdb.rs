@@ -37,6 +37,7 @@ fn config(influx: &Influx, bucket: &str) -> InfluxConfig {
         org: Influx::ORG.into(),
         bucket: bucket.into(),
         token: Secret::Given(Influx::TOKEN.into()),
+        retention: None,
         on_full: Default::default(),
         queue_items: 100_000.try_into().unwrap(),
         spill: default_spill(),
@@ -297,6 +298,9 @@ async fn a_bucket_is_made_with_its_retention_which_bounds_what_is_taken() {
         time: now.saturating_sub(Duration::from_secs(days * 86_400)),
         ..point("cpu", &[("host", "a")], 0, value)
     };
+    // By the configuration: before the first write.
+    let bucket = unique("configured");
+    let config = InfluxConfig { retention: week.map(Into::into), ..self::config(influx, &bucket) };
     let (sink, dead) = sink(&config);
     sink.offer(vec![at(0, 1.0), at(30, 2.0), at(1, 3.0), at(60, 4.0)]);
     let closed = sink.close(Duration::from_secs(60)).await;

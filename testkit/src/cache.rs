@@ -46,9 +46,16 @@ pub struct Artifact {
 pub const KAFKA: Artifact = Artifact { name: "kafka", version: "4.3.1", recipe: 1 };
 /// InfluxDB 2 without its pages: one binary, `influxd`.
 pub const INFLUXDB: Artifact = Artifact { name: "influxdb", version: "2.9.1", recipe: 1 };
+/// InfluxDB 1 of the distribution: `influxd`, a file that names the program.
+pub const INFLUXDB1: Artifact = Artifact { name: "influxdb1", version: "system", recipe: 1 };
+/// VictoriaMetrics: one binary, `victoria-metrics`.
+pub const VICTORIAMETRICS: Artifact =
+    Artifact { name: "victoriametrics", version: "1.130.0", recipe: 1 };
 /// Elasticsearch as unpacked from its own integration-test archive.
 pub const ELASTICSEARCH: Artifact =
     Artifact { name: "elasticsearch", version: "8.19.21", recipe: 1 };
+/// OpenSearch in a runner for tests: a folder `libs` of jars.
+pub const OPENSEARCH: Artifact = Artifact { name: "opensearch", version: "2.19.1", recipe: 1 };
 /// The SMTP server library: a folder `lib`, and `python`, which names the
 /// interpreter to run it with.
 pub const AIOSMTPD: Artifact = Artifact { name: "aiosmtpd", version: "1.4.6", recipe: 1 };

@@ -5,7 +5,10 @@
 //! | --- | --- | --- |
 //! | [`kafka`] | Apache Kafka: one node, three, or one with encryption and authentication | real |
 //! | [`influxdb`] | InfluxDB 2, set up with organisation, bucket and token | real |
-//! | [`elasticsearch`] | a one-node Elasticsearch | real |
+//! | [`influxdb1`] | InfluxDB 1, with a user | real |
+//! | [`prometheus`] | Prometheus, which takes remote write | real |
+//! | [`victoriametrics`] | a single-node VictoriaMetrics | real |
+//! | [`elasticsearch`] | a one-node Elasticsearch or OpenSearch | real |
 //! | [`smtp`] | a mail server with STARTTLS, TLS and authentication | real |
 //! | [`http`] | an HTTP server with scripted answers; Slack, PagerDuty and S3 by contract | fake |
 //!
@@ -39,6 +42,8 @@ pub mod http;
 #[cfg(feature = "servers")]
 pub mod influxdb;
 #[cfg(feature = "servers")]
+pub mod influxdb1;
+#[cfg(feature = "servers")]
 pub mod kafka;
 #[cfg(feature = "servers")]
 mod policy;
@@ -47,9 +52,13 @@ mod ports;
 #[cfg(feature = "servers")]
 mod process;
 #[cfg(feature = "servers")]
+pub mod prometheus;
+#[cfg(feature = "servers")]
 mod run_folder;
 #[cfg(feature = "servers")]
 pub mod smtp;
+#[cfg(feature = "servers")]
+pub mod victoriametrics;
 #[cfg(feature = "servers")]
 mod wait;
 

@@ -27,8 +27,14 @@ pub enum Service {
     Kafka,
     /// InfluxDB 2.
     InfluxDb,
+    /// InfluxDB 1.
+    InfluxDb1,
+    /// VictoriaMetrics.
+    VictoriaMetrics,
     /// Elasticsearch.
     Elasticsearch,
+    /// OpenSearch.
+    OpenSearch,
     /// The mail server.
     Smtp,
     /// Telegraf.
@@ -48,7 +54,10 @@ impl Service {
         match self {
             Self::Kafka => cache::KAFKA,
             Self::InfluxDb => cache::INFLUXDB,
+            Self::InfluxDb1 => cache::INFLUXDB1,
+            Self::VictoriaMetrics => cache::VICTORIAMETRICS,
             Self::Elasticsearch => cache::ELASTICSEARCH,
+            Self::OpenSearch => cache::OPENSEARCH,
             Self::Smtp => cache::AIOSMTPD,
             Self::Telegraf => cache::TELEGRAF,
             Self::Agents => cache::AGENTS,

@@ -67,6 +67,8 @@ pub struct PipelineCounters {
     pub firings: AtomicU64,
     /// Transitions, counted on worker 0.
     pub transitions: AtomicU64,
+    /// Daily indexes of stores deleted since they were past their retention.
+    pub indexes_deleted: Arc<AtomicU64>,
     /// Event time up to which everything is applied, in milliseconds.
     pub applied: AtomicU64,
     /// Between this process and the others of its cluster.

@@ -25,6 +25,8 @@ pub(super) struct Starter {
     pub(super) runtime: runtime::Handle,
     /// The state store, with the number of the run and the index of the process.
     pub(super) state: Option<(Arc<dyn StateStore>, u64, usize)>,
+    /// Whether this is the first process, which does what is to be done once.
+    pub(super) is_first: bool,
 }
 
 impl Starter {

@@ -120,13 +120,14 @@ impl Outlets {
     fn open(&self, resumption: &Resumption) -> anyhow::Result<(Open, Vec<Decision>)> {
         let (config, state) = (&self.config, &resumption.state);
         let fence = resumption.fence.as_ref();
+        // Worker 0, which hears of all transitions, lives in the first process.
+        let is_first = resumption.process.0 == 0;
         let starter = Starter {
             runtime: self.runtime.clone(),
             state: fence
                 .map(|(fence, store)| (Arc::clone(store), fence.run(), resumption.process.0)),
+            is_first,
         };
-        // Worker 0, which hears of all transitions, lives in the first process.
-        let is_first = resumption.process.0 == 0;
         let outbox = match fence {
             Some((fence, store)) if is_first => {
                 let shares = state.operators.get("outbox").map(|restored| &restored.shares);

@@ -8,7 +8,7 @@ use tidewatch_connectors::delivery::{
     Closed, Delivery, DeliveryConfig, DeliveryStats, OnFull, SinkHandle,
 };
 use tidewatch_connectors::kafka::dead_letters::DeadLetterWriter;
-use tidewatch_connectors::sinks::influxdb::InfluxAlerts;
+use tidewatch_connectors::sinks::AlertPoints;
 use tidewatch_connectors::sinks::sqlite::{
     SqliteLogs, SqliteMetrics, SqliteStore, SqliteTransitions,
 };
@@ -17,6 +17,7 @@ use tidewatch_dataflow::dead_letter::{DeadLetter, Reason};
 use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::record::LogLine;
 use tidewatch_dataflow::sink::{RejectedItem, SinkWriter};
+use tidewatch_dataflow::time::Clock;
 use tokio::runtime;
 
 use super::kept::{Kept, Starter};
@@ -84,12 +85,34 @@ impl Stores {
         if let Some(influx) = &config.sinks.influxdb {
             let open = || influx.open().context("could not open `[sinks.influxdb]`");
             stores.points.push(starter.spawn("influxdb", open()?, influx.delivery(), counted));
-            let (alerts, queue) = (InfluxAlerts::new(open()?), influx.delivery());
+            let (alerts, queue) = (AlertPoints::new(open()?), influx.delivery());
             stores.transitions.push(starter.spawn("influxdb/alerts", alerts, queue, counted));
         }
+        if let Some(influx) = &config.sinks.influxdb1 {
+            let open = || influx.open().context("could not open `[sinks.influxdb1]`");
+            stores.points.push(starter.spawn("influxdb1", open()?, influx.delivery(), counted));
+            let (alerts, queue) = (AlertPoints::new(open()?), influx.delivery());
+            stores.transitions.push(starter.spawn("influxdb1/alerts", alerts, queue, counted));
+        }
+        if let Some(prometheus) = &config.sinks.prometheus {
+            let open = || prometheus.open().context("could not open `[sinks.prometheus]`");
+            let queue = || prometheus.delivery();
+            stores.points.push(starter.spawn("prometheus", open()?, queue(), counted));
+            let alerts = AlertPoints::new(open()?);
+            stores.transitions.push(starter.spawn("prometheus/alerts", alerts, queue(), counted));
+        }
         if let Some(elastic) = &config.sinks.elasticsearch {
-            let writer =
+            let mut writer =
                 elastic.open(topics.clone()).context("could not open `[sinks.elasticsearch]`")?;
+            let mut alerts =
+                elastic.open_alerts().context("could not open `[sinks.elasticsearch]`")?;
+            if starter.is_first {
+                let deleted = || Arc::clone(&counters.indexes_deleted);
+                let kept = elastic.retention;
+                let alerts_kept = elastic.alerts_retention.unwrap_or(kept);
+                writer = writer.expiring(kept.get(), Clock::System, deleted());
+                alerts = alerts.expiring(alerts_kept.get(), Clock::System, deleted());
+            }
             let letters = stores.letters.clone();
             let counters = Arc::clone(counters);
             let on_rejected = move |line: &LogLine, why: &RejectedItem| {
@@ -98,7 +121,6 @@ impl Stores {
             };
             let queue = elastic.delivery();
             stores.logs.push(starter.spawn("elasticsearch", writer, queue, on_rejected));
-            let alerts = elastic.open_alerts().context("could not open `[sinks.elasticsearch]`")?;
             let queue = elastic.delivery();
             stores.transitions.push(starter.spawn("elasticsearch/alerts", alerts, queue, counted));
         }

@@ -108,6 +108,10 @@ pub(super) const SINK_RESTORED: Metric = counter(
     "tidewatch_sink_restored",
     "Items taken over from an earlier run, which had not delivered them",
 );
+pub(super) const INDEXES_DELETED: Metric = counter(
+    "tidewatch_sink_indexes_deleted",
+    "Daily indexes deleted since they were past their retention, by the first process",
+);
 pub(super) const SINK_SPILLED: Metric =
     gauge("tidewatch_sink_spilled", "Items that wait in the state store only");
 pub(super) const SINK_SPILLED_BYTES: Metric =
@@ -188,6 +192,7 @@ pub const METRICS: [Metric; 45] = [
     SINK_RETRIED,
     SINK_UP,
     SINK_RESTORED,
+    INDEXES_DELETED,
     SINK_SPILLED,
     SINK_SPILLED_BYTES,
     CHECKPOINT_AGE,

@@ -3,6 +3,7 @@
 //! | module | takes | identity of an item | repeated is |
 //! | --- | --- | --- | --- |
 //! | [`influxdb`] | metric points | measurement, tags, time | overwritten with the same |
+//! | [`prometheus`] | metric points | series, time | ignored, or refused where it keeps no time window |
 //! | [`elasticsearch`] | log lines | `generation-topic-partition-offset-index` | refused as existing, a success |
 //! | [`sqlite`] | metric points, log lines, transitions | the same as above, and the transition's id | overwritten, or ignored |
 //! | [`pagerduty`] | notifications | `dedup_key` and action | ignored |
@@ -14,6 +15,7 @@
 //! [`Delivery`](crate::delivery::Delivery), which queues, batches and retries for it: writers send once
 //! and classify the answer. What a message to people says is composed in one place, [`message`].
 
+mod alert_points;
 mod channel;
 pub mod console;
 pub mod elasticsearch;
@@ -22,12 +24,14 @@ pub mod influxdb;
 mod instant;
 pub mod message;
 pub mod pagerduty;
+pub mod prometheus;
 mod receiver;
 #[cfg(test)]
 mod sample;
 pub mod slack;
 pub mod sqlite;
 
+pub use alert_points::{ALERTS_MEASUREMENT, AlertPoints};
 pub use receiver::ReceiverConfig;
 
 use tidewatch_dataflow::config::SecretError;

@@ -1,4 +1,5 @@
-//! How the programs are made that write to Kafka and watch tidewatch: Telegraf, rsyslog, collectd, Prometheus.
+//! How the programs are made that write to Kafka and watch tidewatch (Telegraf, rsyslog, collectd, Prometheus), and
+//! those that the distribution has.
 
 use std::{env, process::Command};
 
@@ -29,10 +30,24 @@ pub(super) fn telegraf(site: &Site<'_>) -> Result<()> {
     site.job.run(without_cargo_settings(&mut build), BUILD_LIMIT)
 }
 
+pub(super) fn victoriametrics(site: &Site<'_>) -> Result<()> {
+    site.job.say("building from source, about 2 CPU minutes unless Go's cache has it");
+    let version = cache::VICTORIAMETRICS.version;
+    let mut build = Command::new("go");
+    build.args(["install", "-ldflags", "-s -w"]);
+    let program = "github.com/VictoriaMetrics/VictoriaMetrics/app/victoria-metrics";
+    build.arg(format!("{program}@v{version}")).env("GOBIN", site.part);
+    site.job.run(without_cargo_settings(build.current_dir(env::temp_dir())), BUILD_LIMIT)
+}
+
 pub(super) fn agents(site: &Site<'_>) -> Result<()> {
     toolchain::ensure(&toolchain::COLLECTD_KAFKA, site.job)?;
     name(site, "rsyslogd", &toolchain::RSYSLOG)?;
     name(site, "collectd", &toolchain::COLLECTD)
+}
+
+pub(super) fn influxdb1(site: &Site<'_>) -> Result<()> {
+    name(site, "influxd", &toolchain::INFLUXDB1)
 }
 
 pub(super) fn prometheus(site: &Site<'_>) -> Result<()> {

@@ -70,12 +70,36 @@ pub(crate) const RECIPES: &[Recipe] = &[
         make: influxdb,
     },
     Recipe {
+        artifact: cache::INFLUXDB1,
+        summary: "InfluxDB 1 of the distribution",
+        run_tools: &[toolchain::INFLUXDB1],
+        make_tools: &[],
+        usable: |folder| names_programs(folder, &["influxd"]),
+        make: producers::influxdb1,
+    },
+    Recipe {
+        artifact: cache::VICTORIAMETRICS,
+        summary: "VictoriaMetrics, built from its Go module",
+        run_tools: &[],
+        make_tools: &[toolchain::GO],
+        usable: |folder| toolchain::is_executable(&folder.join("victoria-metrics")),
+        make: producers::victoriametrics,
+    },
+    Recipe {
         artifact: cache::ELASTICSEARCH,
         summary: "Elasticsearch, its integration-test archive",
         run_tools: &[toolchain::JAVA],
         make_tools: &[toolchain::MAVEN],
         usable: |folder| toolchain::is_executable(&folder.join("bin/elasticsearch")),
         make: elasticsearch,
+    },
+    Recipe {
+        artifact: cache::OPENSEARCH,
+        summary: "OpenSearch, in a runner for tests",
+        run_tools: &[toolchain::JAVA],
+        make_tools: &[toolchain::MAVEN],
+        usable: |folder| folder.join("libs").is_dir(),
+        make: opensearch,
     },
     Recipe {
         artifact: cache::AIOSMTPD,
@@ -163,11 +187,20 @@ fn maven() -> Command {
 }
 
 fn kafka(site: &Site<'_>) -> Result<()> {
+    jars(site, "xtask/kafka/pom.xml")
+}
+
+fn opensearch(site: &Site<'_>) -> Result<()> {
+    jars(site, "xtask/opensearch/pom.xml")
+}
+
+/// The jars that a `pom.xml` of this project names, in the folder `libs`.
+fn jars(site: &Site<'_>, pom: &str) -> Result<()> {
     site.job.say("fetching about 90 jars");
-    let pom = site.part.join("pom.xml");
-    copy(&site.project.join("xtask/kafka/pom.xml"), &pom)?;
+    let copied = site.part.join("pom.xml");
+    copy(&site.project.join(pom), &copied)?;
     let mut command = maven();
-    command.arg("-f").arg(&pom).arg(format!("{MAVEN_PLUGIN}:copy-dependencies"));
+    command.arg("-f").arg(&copied).arg(format!("{MAVEN_PLUGIN}:copy-dependencies"));
     command.arg(format!("-DoutputDirectory={}", site.part.join("libs").display()));
     command.arg("-DincludeScope=runtime");
     site.job.run(&mut command, DOWNLOAD_LIMIT)

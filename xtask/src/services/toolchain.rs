@@ -97,6 +97,9 @@ pub(crate) const COLLECTD_KAFKA: Tool = Tool {
     find: || system_library("libyajl.so.2"),
     packages: &["libyajl2"],
 };
+/// InfluxDB 1; its program is called as that of InfluxDB 2.
+pub(crate) const INFLUXDB1: Tool =
+    Tool { name: "InfluxDB 1 (influxd)", find: find_influxdb1, packages: &["influxdb"] };
 /// Prometheus.
 pub(crate) const PROMETHEUS: Tool = Tool {
     name: "Prometheus and promtool",
@@ -214,6 +217,18 @@ fn find_go() -> Result<PathBuf, String> {
     let path = at_least("go", &["version"], &[1, 21])?;
     let policy = capture(Command::new(&path).args(["env", "GOTOOLCHAIN"])).unwrap_or_default();
     if policy == "local" { Err(problem) } else { Ok(path) }
+}
+
+/// An `influxd` of version 1: that of version 2 may come first on the PATH.
+fn find_influxdb1() -> Result<PathBuf, String> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|folder| folder.join("influxd"));
+    let is_first = |path: &PathBuf| {
+        let version = capture(Command::new(path).arg("version")).unwrap_or_default();
+        is_executable(path) && version_in(&version).first() == Some(&1)
+    };
+    let mut found = found.chain([PathBuf::from("/usr/bin/influxd")]);
+    found.find(is_first).ok_or_else(|| "there is no `influxd` of version 1".to_owned())
 }
 
 /// The library's headers, as the build will look for them.

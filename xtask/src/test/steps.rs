@@ -30,7 +30,10 @@ pub(crate) struct Step {
 const SERVERS: &[Artifact] = &[
     cache::KAFKA,
     cache::INFLUXDB,
+    cache::INFLUXDB1,
+    cache::VICTORIAMETRICS,
     cache::ELASTICSEARCH,
+    cache::OPENSEARCH,
     cache::AIOSMTPD,
     cache::TELEGRAF,
     cache::AGENTS,

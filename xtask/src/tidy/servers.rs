@@ -4,11 +4,14 @@
 use super::{Finding, Tree};
 
 /// What a test that needs a real server names.
-const MARKS: [&str; 8] = [
+const MARKS: [&str; 11] = [
     "Broker::start",
     "Broker::shared",
     "Influx::start",
     "Influx::shared",
+    "Influx1::start",
+    "Prometheus::start",
+    "Victoria::start",
     "Elastic::start",
     "Elastic::shared",
     "MailServer::start",

@@ -163,8 +163,24 @@ fn sinks(config: &PipelineConfig) -> Vec<(&'static str, String)> {
     lines.extend(sinks.influxdb.as_ref().map(|influx| {
         format!("metrics to InfluxDB {}, bucket {}/{}", influx.url, influx.org, influx.bucket)
     }));
+    lines.extend(
+        sinks.influxdb1.as_ref().map(|influx| {
+            format!("metrics to InfluxDB {}, database {}", influx.url, influx.database)
+        }),
+    );
+    lines.extend(
+        sinks
+            .prometheus
+            .as_ref()
+            .map(|prometheus| format!("metrics by remote write to {}", prometheus.url)),
+    );
     lines.extend(sinks.elasticsearch.as_ref().map(|elastic| {
-        format!("logs to Elasticsearch {}, indices {}-YYYY.MM.DD", elastic.url, elastic.index)
+        let kept = match elastic.retention.get() {
+            kept if kept.is_zero() => "never deleted".to_owned(),
+            _ => format!("kept for {}", elastic.retention),
+        };
+        let (url, index) = (&elastic.url, &elastic.index);
+        format!("logs to Elasticsearch {url}, indices {index}-YYYY.MM.DD, {kept}")
     }));
     lines.extend(
         sinks

@@ -20,6 +20,13 @@ pub(super) fn anchor(config: &mut PipelineConfig, folder: &FilePath) {
     if let Some(influx) = &mut config.sinks.influxdb {
         secrets.push(&mut influx.token);
     }
+    if let Some(influx) = &mut config.sinks.influxdb1 {
+        secrets.extend(&mut influx.password);
+    }
+    if let Some(prometheus) = &mut config.sinks.prometheus {
+        secrets.extend(&mut prometheus.password);
+        secrets.extend(&mut prometheus.token);
+    }
     if let Some(elastic) = &mut config.sinks.elasticsearch {
         secrets.extend(&mut elastic.password);
         secrets.extend(&mut elastic.api_key);

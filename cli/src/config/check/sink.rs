@@ -15,10 +15,11 @@ use crate::config::words::example;
 /// Checks all sinks.
 pub(super) fn sinks(report: &mut Report<'_, '_>, sinks: &SinksSection) {
     let top = Path::root().key("sinks");
-    let SinksSection { influxdb, elasticsearch, sqlite } = sinks;
-    if influxdb.is_none() && elasticsearch.is_none() && sqlite.is_none() {
+    let SinksSection { influxdb, influxdb1, prometheus, elasticsearch, sqlite } = sinks;
+    let has_metrics = influxdb.is_some() || influxdb1.is_some() || prometheus.is_some();
+    if !has_metrics && elasticsearch.is_none() && sqlite.is_none() {
         report.scope(top.clone()).warning(
-            &["influxdb", "elasticsearch", "sqlite"],
+            &["influxdb", "influxdb1", "prometheus", "elasticsearch", "sqlite"],
             "nothing is stored: there is no sink",
             "add [sinks.influxdb], [sinks.elasticsearch] or [sinks.sqlite]",
         );
@@ -28,6 +29,22 @@ pub(super) fn sinks(report: &mut Report<'_, '_>, sinks: &SinksSection) {
         invalid(scope, influx.validate());
         in_the_clear(scope, "url", &influx.url, "the token");
         batch_fits(scope, influx.batch_items.get(), influx.queue_items.get());
+    }
+    if let Some(influx) = influxdb1 {
+        let scope = &mut report.scope(top.key("influxdb1"));
+        invalid(scope, influx.validate());
+        if influx.password.is_some() {
+            in_the_clear(scope, "url", &influx.url, "the password");
+        }
+        batch_fits(scope, influx.batch_items.get(), influx.queue_items.get());
+    }
+    if let Some(prometheus) = prometheus {
+        let scope = &mut report.scope(top.key("prometheus"));
+        invalid(scope, prometheus.validate());
+        if prometheus.token.is_some() || prometheus.password.is_some() {
+            in_the_clear(scope, "url", &prometheus.url, "the credentials");
+        }
+        batch_fits(scope, prometheus.batch_items.get(), prometheus.queue_items.get());
     }
     if let Some(elastic) = elasticsearch {
         let scope = &mut report.scope(top.key("elasticsearch"));

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tidewatch_connectors::sinks::ALERTS_MEASUREMENT;
 use tidewatch_dataflow::config::HumanDuration;
 use tidewatch_operators::feed::StatisticSpec;
 use tidewatch_operators::window::{WINDOW_PANES_MAX, WindowConfig, WindowError};
@@ -25,6 +26,13 @@ pub(super) fn statistic(
     produced: &Produced,
 ) -> Option<Statistic> {
     name(scope, "name", &section.name);
+    if section.name == ALERTS_MEASUREMENT {
+        scope.error(
+            &["name"],
+            "`alerts` is the measurement of incidents in the stores, and would hold both",
+            "give the statistic another name",
+        );
+    }
     let StatisticSection { measurement, field, filters, group_by, .. } = section;
     let selection = Selection { measurement, field, filters, group_by };
     let selector = selector(scope, &selection, produced);

@@ -1,10 +1,15 @@
 //! Transitions of incidents as documents, in daily indexes of their own.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tidewatch_dataflow::alert::{Transition, TransitionKind};
 use tidewatch_dataflow::dead_letter::Malformed;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
+use tidewatch_dataflow::time::Clock;
 
 use super::ElasticsearchWriter;
 use super::document::{Document, in_range};
@@ -36,6 +41,12 @@ pub struct ElasticsearchAlerts {
 impl ElasticsearchAlerts {
     pub(super) fn new(writer: ElasticsearchWriter) -> Self {
         ElasticsearchAlerts { writer }
+    }
+
+    /// Deletes old indexes of alerts: see [`ElasticsearchWriter::expiring`].
+    #[must_use]
+    pub fn expiring(self, retention: Duration, clock: Clock, deleted: Arc<AtomicU64>) -> Self {
+        ElasticsearchAlerts { writer: self.writer.expiring(retention, clock, deleted) }
     }
 }
 
@@ -104,15 +115,24 @@ fn document<'a>(index: &str, transition: &'a Transition) -> Result<Document<Body
     Ok(Document { index: format!("{index}-{day}"), id: transition.id(), body })
 }
 
+/// About what a transition takes in a request besides its labels and its summary.
+const TRANSITION_BYTES: usize = 600;
+
 impl SinkWriter for ElasticsearchAlerts {
     type Item = Transition;
 
     async fn write(&mut self, batch: &[Transition]) -> Result<Receipt, ConnectorError> {
-        self.writer.prepare().await?;
-        let index = &self.writer.naming.index;
-        // A batch is small: 5,000 transitions of at most a few hundred bytes and their labels.
-        let documents = batch.iter().map(|transition| document(index, transition)).collect();
-        self.writer.create(documents).await
+        let naming = Arc::clone(&self.writer.naming);
+        let bytes = |transition: &Transition| {
+            let labels = transition.group.iter().map(|(name, value)| name.len() + value.len());
+            TRANSITION_BYTES + transition.summary.len() + labels.sum::<usize>()
+        };
+        let document = |transition| document(&naming.index, transition);
+        self.writer.create_all(batch, bytes, document).await
+    }
+
+    async fn upkeep(&mut self) -> Option<Duration> {
+        self.writer.expire().await
     }
 }
 

@@ -1,9 +1,10 @@
 //! The configuration of the Elasticsearch sink.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use serde::Deserialize;
-use tidewatch_dataflow::config::{ByteSize, Secret};
+use tidewatch_dataflow::config::{ByteSize, HumanDuration, Secret};
 use tidewatch_dataflow::record::Topics;
 
 use super::document::Naming;
@@ -29,6 +30,11 @@ pub struct ElasticsearchConfig {
     /// `<alerts>-YYYY.MM.DD`, one document each. Default: `tidewatch-alerts`.
     #[serde(default = "alerts")]
     pub alerts: String,
+    /// An index of log lines is deleted once its day has been over for this long; `0s` keeps all. Default: a week.
+    #[serde(default = "retention")]
+    pub retention: HumanDuration,
+    /// The same for the indexes of alerts. Default: that of `retention`.
+    pub alerts_retention: Option<HumanDuration>,
     /// User name; with `password`.
     pub username: Option<String>,
     /// The user's password: `{ env = "ELASTICSEARCH_PASSWORD" }`.
@@ -128,6 +134,10 @@ fn index() -> String {
 
 fn alerts() -> String {
     "tidewatch-alerts".to_owned()
+}
+
+fn retention() -> HumanDuration {
+    Duration::from_secs(7 * 86_400).into()
 }
 
 fn queue_items() -> NonZeroUsize {

@@ -19,13 +19,16 @@
 //! UTC, so the same line always has the same identity in the same index: sent twice, the second time is
 //! answered with 409, which is a success.
 //!
+//! # Retention
+//! One process deletes the indexes of days that have been over for the retention, and nothing else.
+//!
 //! # Errors
 //! Items are matched by position, since a failed item may have lost its `_id`.
 //!
 //! | answer | for an item | for the whole request |
 //! | --- | --- | --- |
 //! | 201, 409 | it is in | |
-//! | 429, 5xx, none | sent again | sent again, not before `Retry-After` |
+//! | 429, 5xx, none | sent again | sent again, not before `Retry-After`; after 429 in smaller requests |
 //! | 400 | dead letter (a mapping it does not fit), unless it is about the cluster's limits | taken apart |
 //! | 413 | dead letter | halved |
 //! | 401, 403, 404 | held until a person acts | held until a person acts |
@@ -36,6 +39,8 @@ mod alerts;
 mod answer;
 mod config;
 mod document;
+mod expiry;
+mod requests;
 mod template;
 #[cfg(test)]
 mod tests;

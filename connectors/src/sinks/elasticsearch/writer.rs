@@ -1,6 +1,7 @@
 //! Sends bulk requests through the `elasticsearch` crate.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use elasticsearch::auth::Credentials;
@@ -16,6 +17,8 @@ use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter
 use super::ElasticsearchConfig;
 use super::answer::{Bulk, FILTER};
 use super::document::{Document, Naming};
+use super::expiry::Expiry;
+use super::requests::RequestSize;
 use super::template::Purpose;
 use crate::delivery::chain;
 use crate::http::{
@@ -28,9 +31,12 @@ pub struct ElasticsearchWriter {
     pub(super) purpose: Purpose,
     pub(super) client: Elasticsearch,
     pub(super) endpoint: Endpoint,
-    pub(super) naming: Naming,
+    pub(super) naming: Arc<Naming>,
     /// Whether the index template has been taken care of.
-    has_template: bool,
+    pub(super) has_template: bool,
+    size: RequestSize,
+    /// Where this writer deletes old indexes.
+    pub(super) expiry: Option<Expiry>,
 }
 
 impl fmt::Debug for ElasticsearchWriter {
@@ -71,7 +77,15 @@ impl ElasticsearchWriter {
         let transport =
             transport.build().map_err(|error| OpenError::Client { reason: chain(&error) })?;
         let client = Elasticsearch::new(transport);
-        Ok(ElasticsearchWriter { purpose, client, endpoint, naming, has_template: false })
+        Ok(ElasticsearchWriter {
+            purpose,
+            client,
+            endpoint,
+            naming: Arc::new(naming),
+            has_template: false,
+            size: RequestSize::default(),
+            expiry: None,
+        })
     }
 
     /// Takes care of the index template before the first documents.
@@ -124,29 +138,19 @@ impl Whole {
     }
 }
 
-/// A bulk request holds about this many bytes at most, whatever the lines' lengths: well under the 100 MB
-/// that a cluster takes, and under the tenth of a small heap that it lends to all requests together (one
-/// that is larger than that is answered with 429 for ever).
-const BULK_BYTES_MAX: usize = 8 << 20;
-
 /// About what one line takes in a request besides its texts: operation, identity, names of fields.
 const LINE_OVERHEAD_BYTES: usize = 350;
 
-/// How many of `batch`, at least one, go into the next request.
-fn request_len(batch: &[LogLine]) -> usize {
-    let mut bytes = 0;
-    let fits = batch.iter().take_while(|line| {
-        bytes += line.message.len() + line.extra.len() + LINE_OVERHEAD_BYTES;
-        bytes <= BULK_BYTES_MAX
-    });
-    fits.count().max(1).min(batch.len())
-}
+/// How long the cluster itself waits for a shard that is missing before it answers 503 for its items. Shorter than
+/// our own time-out, so that the items of other indexes in the same request are known to be in.
+const SHARD_TIMEOUT: &str = "5s";
 
 impl ElasticsearchWriter {
-    /// Sends one bulk request that creates all of `documents`, where they are not there yet.
-    pub(super) async fn create<B: Serialize>(
-        &self,
+    /// Sends one bulk request of about `bytes` that creates all of `documents`, where they are not there yet.
+    async fn create<B: Serialize>(
+        &mut self,
         documents: Vec<Result<Document<B>, Malformed>>,
+        bytes: usize,
     ) -> Result<Receipt, ConnectorError> {
         let mut operations = BulkOperations::new();
         let mut sent = Vec::with_capacity(documents.len());
@@ -168,8 +172,13 @@ impl ElasticsearchWriter {
         if sent.is_empty() {
             return Ok(Receipt { accepted: 0, rejected: unwritable, retry: Vec::new() });
         }
-        let request = self.client.bulk(BulkParts::None).filter_path(&FILTER).body(vec![operations]);
-        let answer = self.answer(request.send().await).await?;
+        let request = self.client.bulk(BulkParts::None).filter_path(&FILTER).timeout(SHARD_TIMEOUT);
+        let answer = self.answer(request.body(vec![operations]).send().await).await?;
+        match answer.status {
+            200 => self.size.grow(),
+            413 | 429 => self.size.shrink(bytes),
+            _ => {}
+        }
         let mut receipt = match answer.status {
             200 => match serde_json::from_str::<Bulk>(&answer.body) {
                 Ok(bulk) => bulk.receipt(&sent, &self.endpoint)?,
@@ -196,18 +205,24 @@ impl ElasticsearchWriter {
     }
 }
 
-impl SinkWriter for ElasticsearchWriter {
-    type Item = LogLine;
-
-    async fn write(&mut self, batch: &[LogLine]) -> Result<Receipt, ConnectorError> {
+impl ElasticsearchWriter {
+    /// Creates the documents of all items of `batch`, each of about so many `bytes`, in as many requests as that
+    /// takes.
+    pub(super) async fn create_all<'a, T: Sync, B: Serialize + Send>(
+        &mut self,
+        batch: &'a [T],
+        bytes: impl Fn(&T) -> usize + Send,
+        document: impl Fn(&'a T) -> Result<Document<B>, Malformed> + Send,
+    ) -> Result<Receipt, ConnectorError> {
         self.prepare().await?;
         let mut receipt = Receipt::default();
         let mut rest = batch;
         while !rest.is_empty() {
             let start = batch.len() - rest.len();
-            let (request, after) = rest.split_at(request_len(rest));
-            let documents = request.iter().map(|line| self.naming.document(line)).collect();
-            match self.create(documents).await {
+            let (items, bytes) = self.size.fit(rest.iter().map(&bytes));
+            let (request, after) = rest.split_at(items);
+            let documents = request.iter().map(&document).collect();
+            match self.create(documents, bytes).await {
                 Ok(part) => {
                     receipt.accepted += part.accepted;
                     receipt.retry.extend(part.retry.iter().map(|index| start + index));
@@ -228,31 +243,16 @@ impl SinkWriter for ElasticsearchWriter {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use tidewatch_dataflow::record::{Level, PartitionId};
-    use tidewatch_dataflow::time::EventTime;
+impl SinkWriter for ElasticsearchWriter {
+    type Item = LogLine;
 
-    fn line(bytes: usize) -> LogLine {
-        LogLine {
-            partition: PartitionId { topic: 0, partition: 0 },
-            offset: 0,
-            index: 0,
-            generation: 0,
-            event_time: EventTime::MIN,
-            level: Level::Info,
-            host: "h".into(),
-            service: "s".into(),
-            message: "x".repeat(bytes).into(),
-            extra: Box::default(),
-        }
+    async fn write(&mut self, batch: &[LogLine]) -> Result<Receipt, ConnectorError> {
+        let naming = Arc::clone(&self.naming);
+        let bytes = |line: &LogLine| line.message.len() + line.extra.len() + LINE_OVERHEAD_BYTES;
+        self.create_all(batch, bytes, |line| naming.document(line)).await
     }
 
-    #[test]
-    fn requests_are_bounded_in_bytes_and_never_empty() {
-        assert_eq!(request_len(&[line(3 << 20), line(3 << 20), line(3 << 20)]), 2);
-        assert_eq!(request_len(&[line(9 << 20), line(1)]), 1);
-        assert_eq!(request_len(&vec![line(100); 5_000]), 5_000);
+    async fn upkeep(&mut self) -> Option<Duration> {
+        self.expire().await
     }
 }

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 
 use serde::Deserialize;
-use tidewatch_dataflow::config::{ByteSize, Secret};
+use tidewatch_dataflow::config::{ByteSize, HumanDuration, Secret};
 
 use super::InfluxWriter;
 use crate::delivery::{
@@ -24,6 +24,9 @@ pub struct InfluxConfig {
     pub bucket: String,
     /// Token that may write to the bucket: `{ env = "INFLUX_TOKEN" }`.
     pub token: Secret,
+    /// The bucket is made before the first write unless it is there, and keeps points this long, at least an hour;
+    /// `0s` keeps all. Default: none, the bucket has to be there.
+    pub retention: Option<HumanDuration>,
     /// What happens when the queue and the spill are full: `stall` (default) or `shed`.
     #[serde(default)]
     pub on_full: OnFull,
@@ -50,6 +53,11 @@ impl InfluxConfig {
                 return Err(OpenError::Invalid { field, reason: "it is empty".into() });
             }
         }
+        let seconds = self.retention.map_or(0, |retention| retention.get().as_secs());
+        if (1..3_600).contains(&seconds) {
+            let reason = "InfluxDB keeps at least an hour: write \"1h\" or more".into();
+            return Err(OpenError::Invalid { field: "retention", reason });
+        }
         Ok(())
     }
 
@@ -74,10 +82,10 @@ impl InfluxConfig {
     }
 }
 
-fn queue_items() -> NonZeroUsize {
+pub(super) fn queue_items() -> NonZeroUsize {
     NonZeroUsize::new(default_queue_items()).unwrap_or(NonZeroUsize::MIN)
 }
 
-fn batch_items() -> NonZeroUsize {
+pub(super) fn batch_items() -> NonZeroUsize {
     NonZeroUsize::new(default_batch_items()).unwrap_or(NonZeroUsize::MIN)
 }

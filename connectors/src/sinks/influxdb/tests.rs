@@ -179,6 +179,7 @@ fn config(url: &str) -> InfluxConfig {
         org: "my org".into(),
         bucket: "metrics".into(),
         token: Secret::Env("X".into()),
+        retention: None,
         on_full: Default::default(),
         queue_items: 1_000.try_into().unwrap(),
         spill: default_spill(),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use reqwest::{Client, Url};
 use tidewatch_dataflow::dead_letter::Reason;
 use tidewatch_dataflow::metric::MetricPoint;
@@ -14,21 +14,22 @@ use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
-use super::bucket::{Admin, TOKEN_REMEDY};
+use super::bucket::Admin;
 use super::corrections::Corrections;
 use super::line_protocol::encode;
-use super::{BucketState, InfluxConfig};
+use super::place::{Credentials, Database, Place, Remedies, bucket_url, database_url};
+use super::{BucketState, Influx1Config, InfluxConfig};
 use crate::http::{Answer, Endpoint, Redaction, client, parse_url};
 use crate::sinks::OpenError;
 
-/// Writes points to one bucket.
+/// Writes points to one bucket or database.
 pub struct InfluxWriter {
     client: Client,
-    /// Where to write, with organisation, bucket and precision.
+    /// Where to write, with bucket or database, and precision.
     write: Url,
-    authorization: HeaderValue,
+    credentials: Credentials,
     endpoint: Endpoint,
-    admin: Admin,
+    place: Place,
     /// The bucket to make before the first write, with its retention.
     pending_bucket: Option<Option<Duration>>,
     corrections: Corrections,
@@ -43,59 +44,77 @@ impl fmt::Debug for InfluxWriter {
 impl InfluxWriter {
     pub(super) fn new(config: &InfluxConfig, token: String) -> Result<Self, OpenError> {
         let base = parse_url("url", &config.url)?;
-        let mut write = base.clone();
-        write.set_path(&format!("{}/api/v2/write", base.path().trim_end_matches('/')));
-        let endpoint =
-            Endpoint { name: write.to_string(), redaction: Redaction::of([token.clone()]) };
-        write
-            .query_pairs_mut()
-            .append_pair("org", &config.org)
-            .append_pair("bucket", &config.bucket)
-            .append_pair("precision", "ms");
-        let invalid = |_| OpenError::Invalid {
-            field: "token",
-            reason: "it has characters that no token has: look for a line break".into(),
-        };
-        let mut authorization =
-            HeaderValue::from_str(&format!("Token {token}")).map_err(invalid)?;
-        authorization.set_sensitive(true);
-        let client = client(&base)?;
+        let write = bucket_url(&base, config);
+        let endpoint = endpoint(&write, [token.clone()]);
+        let credentials = Credentials::token(&token)?;
         let admin = Admin::new(&base, &config.org, &config.bucket, &token, endpoint.clone())?;
-        Ok(InfluxWriter {
-            client,
+        let writer = InfluxWriter {
+            client: client(&base)?,
             write,
-            authorization,
+            credentials,
             endpoint,
-            admin,
+            place: Place::Bucket(admin),
             pending_bucket: None,
+            corrections: Corrections::default(),
+        };
+        Ok(match config.retention {
+            Some(retention) => writer.ensuring_bucket(Some(retention.get())),
+            None => writer,
+        })
+    }
+
+    pub(super) fn of_database(
+        config: &Influx1Config,
+        password: Option<String>,
+    ) -> Result<Self, OpenError> {
+        let base = parse_url("url", &config.url)?;
+        let write = database_url(&base, config);
+        let endpoint = endpoint(&write, password.clone());
+        let credentials = match (&config.username, password) {
+            (Some(user), Some(password)) => Credentials::Basic(user.clone(), password),
+            _ => Credentials::None,
+        };
+        Ok(InfluxWriter {
+            client: client(&base)?,
+            write,
+            credentials,
+            endpoint,
+            place: Place::Database(Database::new(&base, config)),
+            pending_bucket: config.retention.map(|retention| Some(retention.get())),
             corrections: Corrections::default(),
         })
     }
 
-    /// Makes the bucket before the first write unless it is there, with `retention` (`None` keeps
+    /// Makes the bucket before the first write unless it is there, with `retention` (`None` and zero keep
     /// everything). A token that may not look or make is no obstacle: writing goes on without.
     pub fn ensuring_bucket(mut self, retention: Option<Duration>) -> Self {
         self.pending_bucket = Some(retention);
         self
     }
 
-    /// Whether the server answers and says that it is well.
+    /// Whether the server answers and says that it is well. Of InfluxDB 2 only; others are well until a write fails.
     ///
     /// # Errors
     /// [`ConnectorError`] when it does not.
     pub async fn health(&self) -> Result<(), ConnectorError> {
-        self.admin.health().await
+        match &self.place {
+            Place::Bucket(admin) => admin.health().await,
+            Place::Database(_) => Ok(()),
+        }
     }
 
-    /// Makes the bucket unless it is there, with `retention`; `None` keeps everything.
+    /// Makes the bucket or database unless it is there, with `retention`; `None` and zero keep everything. A server
+    /// of version 1 does not tell whether it was there.
     ///
     /// # Errors
-    /// [`ConnectorError::Refused`] when the token may not, or the organisation does not exist.
+    /// [`ConnectorError::Refused`] when the user may not, the organisation does not exist, or what is there has
+    /// another retention (version 1).
     pub async fn ensure_bucket(
         &self,
         retention: Option<Duration>,
     ) -> Result<BucketState, ConnectorError> {
-        self.admin.ensure(retention).await
+        let who = (&self.client, &self.credentials, &self.endpoint);
+        self.place.ensure(who, retention).await
     }
 
     async fn make_pending_bucket(&mut self) -> Result<(), ConnectorError> {
@@ -103,7 +122,7 @@ impl InfluxWriter {
         match self.ensure_bucket(retention).await {
             Err(failure @ ConnectorError::Transient { .. }) => return Err(failure),
             Err(failure) => {
-                warn!(%failure, "could not make sure of the bucket, writing all the same")
+                warn!(%failure, "could not make sure of the bucket or database, writing all the same")
             }
             Ok(BucketState::Created) => info!(endpoint = self.endpoint.name, "bucket created"),
             Ok(BucketState::Existed) => {}
@@ -116,12 +135,18 @@ impl InfluxWriter {
         let request = self
             .client
             .post(self.write.clone())
-            .header(AUTHORIZATION, self.authorization.clone())
             .header(CONTENT_TYPE, "text/plain; charset=utf-8")
             .header(CONTENT_ENCODING, "gzip")
             .body(gzip(lines).map_err(|error| self.endpoint.transient(&error.to_string(), None))?);
-        self.endpoint.send(request).await
+        self.endpoint.send(self.credentials.sign(request)).await
     }
+}
+
+/// Who is spoken to: the address without what follows the path.
+fn endpoint(write: &Url, secrets: impl IntoIterator<Item = String>) -> Endpoint {
+    let mut name = write.clone();
+    name.set_query(None);
+    Endpoint { name: name.to_string(), redaction: Redaction::of(secrets) }
 }
 
 /// The fastest level: a tenth of the size already, since neighbouring lines are much alike.
@@ -159,8 +184,10 @@ impl SinkWriter for InfluxWriter {
         }
         // Until it is known that the points are in, they may still be on their way.
         let answered = self.post(&lines).await;
-        let judged =
-            answered.and_then(|answer| judge(&self.endpoint, &answer, written)).inspect_err(|e| {
+        let remedies = self.place.remedies();
+        let judged = answered
+            .and_then(|answer| judge(&self.endpoint, remedies, &answer, written))
+            .inspect_err(|e| {
                 if !matches!(e, ConnectorError::Permanent { .. }) {
                     self.corrections.fail();
                 }
@@ -201,6 +228,7 @@ impl SinkWriter for InfluxWriter {
 /// what the store kept of them is written again with the same content.
 fn judge(
     endpoint: &Endpoint,
+    remedies: &Remedies,
     answer: &Answer,
     written: usize,
 ) -> Result<Option<RejectedItem>, ConnectorError> {
@@ -223,11 +251,11 @@ fn judge(
             _ => Err(endpoint.permanent(&text)),
         },
         400 | 413 => Err(endpoint.permanent(&text)),
-        401 | 403 => Err(endpoint.refused(&text, TOKEN_REMEDY)),
-        404 => Err(endpoint.refused(&text, "create the bucket, or correct `org` and `bucket`")),
+        401 | 403 => Err(endpoint.refused(&text, remedies.credentials)),
+        404 => Err(endpoint.refused(&text, remedies.missing)),
         _ if answer.may_pass() => Err(endpoint.transient(&text, answer.retry_after)),
         // Nothing but 204 says that the points are in: a 200 may be a proxy's log-in page.
-        _ => Err(endpoint.refused(&text, "this is no answer of InfluxDB 2: correct `url`")),
+        _ => Err(endpoint.refused(&text, remedies.foreign)),
     }
 }
 

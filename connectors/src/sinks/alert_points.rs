@@ -8,12 +8,10 @@ use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
 
-use super::InfluxWriter;
-
 /// The measurement of alerts.
 pub const ALERTS_MEASUREMENT: &str = "alerts";
 
-/// Writes one point for each opening and each end of an incident.
+/// Writes one point for each opening and each end of an incident, through a writer of points.
 ///
 /// ```text
 /// alerts,host=web-1,rule=cpu_sustained,severity=critical firing=1.0,value=97.25 1795376400000
@@ -22,17 +20,17 @@ pub const ALERTS_MEASUREMENT: &str = "alerts";
 /// The fields are `firing` (1 opened, 0 ended), `value` (the number that decided it) and `lasted_seconds` (from
 /// the beginning of the episode until this step). The last point of a series says whether it is open now.
 #[derive(Debug)]
-pub struct InfluxAlerts {
-    writer: InfluxWriter,
+pub struct AlertPoints<W> {
+    writer: W,
     names: [Arc<str>; 3],
     measurement: Arc<str>,
 }
 
-impl InfluxAlerts {
+impl<W> AlertPoints<W> {
     /// Alerts through `writer`.
-    pub fn new(writer: InfluxWriter) -> Self {
+    pub fn new(writer: W) -> Self {
         let names = ["firing", "value", "lasted_seconds"].map(Arc::from);
-        InfluxAlerts { writer, names, measurement: ALERTS_MEASUREMENT.into() }
+        AlertPoints { writer, names, measurement: ALERTS_MEASUREMENT.into() }
     }
 
     fn point(&self, transition: &Transition) -> MetricPoint {
@@ -54,7 +52,7 @@ impl InfluxAlerts {
     }
 }
 
-impl SinkWriter for InfluxAlerts {
+impl<W: SinkWriter<Item = MetricPoint>> SinkWriter for AlertPoints<W> {
     type Item = Transition;
 
     async fn write(&mut self, batch: &[Transition]) -> Result<Receipt, ConnectorError> {
@@ -69,18 +67,13 @@ impl SinkWriter for InfluxAlerts {
 
 #[cfg(test)]
 mod tests {
-    use super::super::line_protocol::encode;
     use super::*;
-    use crate::sinks::influxdb::InfluxConfig;
+    use crate::sinks::influxdb::line_protocol::encode;
     use crate::sinks::sample;
 
     #[test]
     fn opening_and_end_are_one_series() {
-        let config =
-            r#"{"url": "http://127.0.0.1:1", "org": "o", "bucket": "b", "token": {"env": "PATH"}}"#;
-        let config: InfluxConfig = serde_json::from_str(config).unwrap();
-        let writer = InfluxWriter::new(&config, "t".into()).unwrap();
-        let alerts = InfluxAlerts::new(writer);
+        let alerts = AlertPoints::new(());
         let mut lines = String::new();
         for notification in [sample::opening(), sample::end()] {
             encode(&alerts.point(&notification.transition), &mut lines).unwrap();
