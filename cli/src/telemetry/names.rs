@@ -102,6 +102,10 @@ pub(super) const SINK_SPILLED: Metric =
     gauge("tidewatch_sink_spilled", "Items that wait in the state store only");
 pub(super) const SINK_SPILLED_BYTES: Metric =
     gauge("tidewatch_sink_spilled_bytes", "Bytes of the objects with items that are not delivered");
+pub(super) const SINK_FULL: Metric = gauge(
+    "tidewatch_sink_full",
+    "1 while queue and spill are full: reading waits, or items are shed",
+);
 pub(super) const CHECKPOINT_AGE: Metric = gauge(
     "tidewatch_checkpoint_age_seconds",
     "How long ago the newest checkpoint of this run was complete",
@@ -148,7 +152,7 @@ pub(super) const KAFKA_LOST: Metric = counter(
 );
 
 /// All metrics, for documentation and tests.
-pub const METRICS: [Metric; 44] = [
+pub const METRICS: [Metric; 45] = [
     RECORDS,
     BYTES,
     POINTS,
@@ -179,6 +183,7 @@ pub const METRICS: [Metric; 44] = [
     SINK_RESTORED,
     SINK_SPILLED,
     SINK_SPILLED_BYTES,
+    SINK_FULL,
     CHECKPOINT_AGE,
     CHECKPOINT_COMMITS,
     CHECKPOINT_DURATION,
