@@ -14,6 +14,8 @@ mod outlets;
 mod poison;
 mod progress;
 mod stores;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

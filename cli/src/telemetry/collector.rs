@@ -126,6 +126,7 @@ impl Collector for Telemetry {
         sink(names::SINK_RESTORED, |s| s.restored)?;
         sink(names::SINK_SPILLED, |s| s.spilled)?;
         sink(names::SINK_SPILLED_BYTES, |s| s.spilled_bytes)?;
+        sink(names::SINK_FULL, |s| u64::from(s.full))?;
         sink(names::SINK_UP, |s| u64::from(s.state == DeliveryState::Up))?;
         out.counter(names::INDEXES_DELETED, &self.counters.indexes_deleted)?;
         self.checkpoints(opened, &mut out)?;

@@ -116,6 +116,10 @@ pub(super) const SINK_SPILLED: Metric =
     gauge("tidewatch_sink_spilled", "Items that wait in the state store only");
 pub(super) const SINK_SPILLED_BYTES: Metric =
     gauge("tidewatch_sink_spilled_bytes", "Bytes of the objects with items that are not delivered");
+pub(super) const SINK_FULL: Metric = gauge(
+    "tidewatch_sink_full",
+    "1 while queue and spill are full: reading waits, or items are shed",
+);
 pub(super) const CHECKPOINT_AGE: Metric = gauge(
     "tidewatch_checkpoint_age_seconds",
     "How long ago the newest checkpoint of this run was complete",
@@ -195,6 +199,7 @@ pub const METRICS: [Metric; 45] = [
     INDEXES_DELETED,
     SINK_SPILLED,
     SINK_SPILLED_BYTES,
+    SINK_FULL,
     CHECKPOINT_AGE,
     CHECKPOINT_COMMITS,
     CHECKPOINT_DURATION,

@@ -16,6 +16,7 @@ mod people;
 mod plan;
 mod recreated;
 mod sink;
+mod stop;
 mod store;
 mod world;
 

@@ -18,6 +18,7 @@ const CLOCK: Duration = Duration::from_millis(500);
 pub fn differences(expected: &Left, found: &Left) -> Vec<String> {
     let mut faults = compare("point", &expected.points, &found.points);
     faults.extend(compare("document", &expected.documents, &found.documents));
+    faults.extend(compare("alert", &expected.alerts, &found.alerts));
     let letters = |left: &Left| {
         let letters = left.letters.keys();
         letters.map(|l| ((l.origin.clone(), l.reason.clone()), l.value.clone())).collect()
@@ -54,6 +55,26 @@ fn compare<K: Ord + Debug, V: PartialEq + Debug>(
     let extra = found.iter().filter(|(key, _)| !expected.contains_key(key));
     faults.extend(extra.map(|(key, value)| format!("{what} {key:?} is too much: {value:?}")));
     faults
+}
+
+/// In what way the alerts in the store are not what people were told.
+pub fn unlike_told(left: &Left) -> Vec<String> {
+    let told = left.told[1].iter().map(|told| (told.incident.clone(), told.is_opening));
+    let told: BTreeSet<_> = told.collect();
+    let stored = left.alerts.values().map(|source| {
+        let source: serde_json::Value = serde_json::from_str(source).unwrap_or_default();
+        let incident = source["alert"]["incident"].as_str().unwrap_or_default();
+        (incident.to_owned(), source["event"]["action"] == "opened")
+    });
+    let stored: BTreeSet<_> = stored.collect();
+    let word = |is_opening: &bool| if *is_opening { "opening" } else { "end" };
+    let missing = told.difference(&stored).map(|(incident, is_opening)| {
+        format!("the {} of {incident} was told and is no alert in the store", word(is_opening))
+    });
+    let silent = stored.difference(&told).map(|(incident, is_opening)| {
+        format!("the {} of {incident} is an alert in the store and was not told", word(is_opening))
+    });
+    missing.chain(silent).collect()
 }
 
 /// How often each channel was told something again, and what was wrong in what it was told.
@@ -178,6 +199,27 @@ mod tests {
         assert_eq!(faults(vec![told("a", false, begin)], &[]), (0, 1), "never opened");
         let again = vec![told("a", true, begin), told("a", false, begin), told("a", true, begin)];
         assert_eq!(faults(again, &[death(begin)]), (1, 1), "opened after its end");
+    }
+
+    #[test]
+    fn alerts_in_the_store_are_those_that_were_told() {
+        let alert = |incident: &str, action: &str| {
+            let source =
+                serde_json::json!({"alert": {"incident": incident}, "event": {"action": action}});
+            (format!("{incident} {action}"), source.to_string())
+        };
+        let now = Instant::now();
+        let pagerduty = vec![told("a", true, now), told("a", false, now), told("b", true, now)];
+        let told = [Vec::new(), pagerduty, Vec::new()];
+        let alerts = [alert("a", "opened"), alert("a", "ended"), alert("b", "opened")];
+        let left = Left { told, alerts: BTreeMap::from(alerts), ..Left::default() };
+        assert_eq!(unlike_told(&left), [""; 0]);
+        let alerts =
+            BTreeMap::from([alert("a", "opened"), alert("a", "ended"), alert("b", "ended")]);
+        let faults = unlike_told(&Left { alerts, ..left });
+        assert_eq!(faults.len(), 2, "{faults:?}");
+        assert!(faults[0].starts_with("the opening of b was told"), "{faults:?}");
+        assert!(faults[1].starts_with("the end of b is an alert"), "{faults:?}");
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct History {
     /// How often members died or were stopped, and how often they had written a checkpoint by then.
     pub deaths: usize,
     pub deaths_with_checkpoint: usize,
+    /// How often something was killed while a spill was full.
+    pub full_spills: usize,
 }
 
 impl History {
@@ -50,6 +52,7 @@ impl History {
             restarts: Vec::new(),
             deaths: 0,
             deaths_with_checkpoint: 0,
+            full_spills: 0,
         }
     }
 

@@ -15,6 +15,8 @@ pub struct Left {
     pub points: BTreeMap<String, BTreeMap<String, String>>,
     /// Documents by day and identity.
     pub documents: BTreeMap<String, String>,
+    /// Documents of openings and ends of incidents, by day and identity.
+    pub alerts: BTreeMap<String, String>,
     /// Dead letters by what they stand for, each with how often it was written.
     pub letters: BTreeMap<Letter, usize>,
     /// Messages of Slack, events of PagerDuty and mails, in the order of their arrival.
@@ -60,6 +62,7 @@ impl Left {
         Left {
             points: points(servers, names, fleet, last_second),
             documents: documents(servers, &names.index),
+            alerts: documents(servers, &names.alerts),
             letters: letters(servers, &names.letters),
             told: told(channels, arrivals),
         }

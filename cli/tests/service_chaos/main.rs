@@ -51,7 +51,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use compare::{Telling, check_telling, differences};
+use compare::{Telling, check_telling, differences, unlike_told};
 use disturb::{Chaos, HANG_TIMEOUT};
 use fleet::Fleet;
 use history::History;
@@ -82,6 +82,10 @@ struct Options {
 
 /// What every change is tested with: the same kills each time, as far as timing allows.
 const SEED: u64 = 13;
+/// With so many kills, everything there is must have been tried.
+const ENOUGH: usize = 25;
+/// Seconds of event time in a second, for at most 100 kills.
+const USUAL_SPEED: u64 = 60;
 /// How long partitions may be silent before time goes on without them, where that is known to both runs.
 const IDLE_TIMEOUT: &str = "3s";
 /// Nobody is idle but who never had anything.
@@ -112,7 +116,11 @@ impl Options {
             kills,
             seed,
             in_bucket,
-            speed: number("SPEED").unwrap_or(if kills > 100 { 15 } else { 60 }),
+            speed: number("SPEED").unwrap_or(if kills > 100 {
+                USUAL_SPEED / 4
+            } else {
+                USUAL_SPEED
+            }),
             recovers: std::env::var("TIDEWATCH_CHAOS_CHECKPOINT").as_deref() != Ok("off"),
         }
     }
@@ -154,7 +162,11 @@ fn chaos() {
     faults.extend(oracle.check(&undisturbed.left).iter().map(|f| format!("undisturbed: {f}")));
     faults.extend(oracle.check(&disturbed.left).iter().map(|f| format!("disturbed: {f}")));
     faults.extend(telling.faults);
+    faults.extend(unlike_told(&disturbed.left));
     faults.extend(differences(&undisturbed.left, &disturbed.left));
+    if options.recovers && kills >= ENOUGH && disturbed.history.full_spills == 0 {
+        faults.push(format!("{kills} kills, and none with a full spill: they prove too little"));
+    }
     if !faults.is_empty() {
         show(&faults, &disturbed.history, seed);
         let all = stage.folder.join("faults.txt");
@@ -211,12 +223,14 @@ fn disturbed(stage: &Stage, options: &Options) -> Disturbed {
         (true, true) => State::bucket(),
     };
     let elastic_is_small = Random::new(options.seed ^ SMALL).chance(50);
-    // Full within seconds: there are 500 points and 150 documents in each, at the usual speed. One batch is less than
-    // the queue: what is under way would leave nothing to spill.
+    // Full within seconds: there are 500 points and 150 documents in each, at the usual speed, and a quarter of it in
+    // long runs. One batch is less than the queue: what is under way would leave nothing to spill.
     let large = "queue_items = 1000";
-    let (influx_queue, elastic_queue) = match elastic_is_small {
-        true => (large, "queue_items = 50\nbatch_items = 25\nspill = \"16KiB\""),
-        false => ("queue_items = 200\nbatch_items = 50\nspill = \"32KiB\"", large),
+    let (influx_queue, elastic_queue) = match (elastic_is_small, options.speed < USUAL_SPEED) {
+        (true, false) => (large, "queue_items = 50\nbatch_items = 25\nspill = \"16KiB\""),
+        (true, true) => (large, "queue_items = 20\nbatch_items = 10\nspill = \"6KiB\""),
+        (false, false) => ("queue_items = 200\nbatch_items = 50\nspill = \"32KiB\"", large),
+        (false, true) => ("queue_items = 60\nbatch_items = 20\nspill = \"12KiB\"", large),
     };
     let setting = Setting {
         influx: &influx.url(),
@@ -307,8 +321,10 @@ fn report(stage: &Stage, disturbed: &Outcome, telling: &Telling) {
             "{count} restarts of members, until a successor ran: median {median:.2} s, longest {longest:.2} s"
         ));
     }
-    let History { deaths, deaths_with_checkpoint, .. } = &disturbed.history;
-    stage.say(&format!("{deaths_with_checkpoint} of {deaths} runs had written a checkpoint"));
+    let History { deaths, deaths_with_checkpoint, full_spills, .. } = &disturbed.history;
+    stage.say(&format!(
+        "{deaths_with_checkpoint} of {deaths} runs had written a checkpoint; {full_spills} kills came with a full spill"
+    ));
     for (channel, repeated) in CHANNELS.iter().zip(telling.repeated) {
         stage.say(&format!("{channel}: {repeated} repetitions of a message without receipt"));
     }

@@ -113,7 +113,8 @@ impl Run {
                 "lag {lag}, queued {queued}, {documents} documents of {expected}, {hosts} hosts at the end"
             );
             let [slack, pagerduty, mail] = self.channels.counts();
-            let now = vec![documents, hosts, slack, pagerduty, mail];
+            let alerts = count_documents(&stage.servers, &self.names.alerts);
+            let now = vec![documents, alerts, hosts, slack, pagerduty, mail];
             std::thread::sleep(Duration::from_millis(200));
             match &still {
                 Some((before, since)) if *before == now => {
@@ -157,10 +158,11 @@ impl Run {
         let (servers, names) = (&stage.servers, &self.names);
         let left = Left::read(servers, names, &self.channels, &arrivals, &stage.fleet, last);
         stage.say(&format!(
-            "{}: {} points, {} documents, {} dead letters, {} messages, {} events, {} mails",
+            "{}: {} points, {} documents, {} alerts, {} dead letters, {} messages, {} events, {} mails",
             self.label,
             left.points.len(),
             left.documents.len(),
+            left.alerts.len(),
             left.letters.values().sum::<usize>(),
             left.told[0].len(),
             left.told[1].len(),

@@ -10,16 +10,19 @@ use tidewatch_testkit::wait_for;
 use crate::disturb::Chaos;
 use crate::fleet::Topic;
 use crate::history::Excuse;
-use crate::program::{Metrics, Program, send};
+use crate::program::{Program, send};
 use crate::proxy::{Fault, Proxy};
 use crate::random::Random;
 use crate::state::State;
 
-/// How long it is waited for that time goes on without a partition whose hosts are off, and for a spill to be full:
-/// if it is not, something else happens meanwhile.
-const EFFECT_WITHIN: Duration = Duration::from_secs(8);
-/// Reading stands still when nothing was read for so long, in which hundreds of records are written.
-const STALLED_FOR: Duration = Duration::from_millis(700);
+/// How long it is waited for that time goes on without a partition whose hosts are off: if it does not, something else
+/// happens meanwhile.
+const LIFTED_WITHIN: Duration = Duration::from_secs(8);
+/// How long it may take until a spill is full: some seconds, in a run that may just have failed and back off, of a
+/// broker that may just be starting again.
+const FULL_WITHIN: Duration = Duration::from_secs(120);
+/// How long a spill is to be full before the next kill: the run stalls then, and is not about to write a segment.
+const FULL_FOR: Duration = Duration::from_millis(700);
 /// Longer than any run: until somebody ends it.
 const UNTIL_HEALED: Duration = Duration::from_secs(86_400);
 
@@ -33,7 +36,7 @@ const KILLS_A_FULL_SPILL: usize = 25;
 pub enum Prelude {
     /// All hosts of a partition are off, until time goes on without it.
     HostsOff,
-    /// The store with the small spill is out of reach, until reading stands still.
+    /// The store with the small spill is out of reach, until its spill is full.
     FullSpill,
 }
 
@@ -72,7 +75,7 @@ impl<'a> Chaos<'a> {
             before = before.min(now);
             (now > before).then_some(())
         };
-        let text = match wait_for(EFFECT_WITHIN, is_lifted) {
+        let text = match wait_for(LIFTED_WITHIN, is_lifted) {
             Some(()) => "time goes on without them",
             None => "time does not go on without them yet",
         };
@@ -91,32 +94,38 @@ impl<'a> Chaos<'a> {
         }
     }
 
-    /// Puts the store with the small spill out of reach until reading stands still.
+    /// Puts the store with the small spill out of reach until queue and spill are full in one process at least, which
+    /// reads no more then.
     pub fn fill(&mut self) {
         let (name, proxy) = self.small();
         let fault = Fault::ALL[self.random.below(2) as usize];
         self.history.note(format!("{name}: {fault:?} until its spill is full"), Excuse::Nothing);
         proxy.disturb(fault, UNTIL_HEALED);
-        let mut last: Option<(f64, Instant)> = None;
-        let stands_still = || {
-            let metrics = self.program.metrics()?;
-            let records = metrics.of("tidewatch_source_records_total");
-            let since = last.filter(|(before, _)| *before == records);
-            let (_, since) = *last.insert(since.unwrap_or((records, Instant::now())));
-            let has_spilled = metrics.sum("tidewatch_sink_spilled") > 0.0;
-            (has_spilled && since.elapsed() > STALLED_FOR).then_some(())
-        };
-        let text = match wait_for(EFFECT_WITHIN, stands_still) {
-            Some(()) => "reading stands still",
-            None => "reading does not stand still yet",
-        };
-        let items = |metrics: Metrics| {
-            let [memory, disk] = ["tidewatch_sink_queued", "tidewatch_sink_spilled"];
-            format!("{} items in memory, {} on disk", metrics.sum(memory), metrics.sum(disk))
-        };
-        let items = self.program.metrics().map_or_else(|| "no answer".to_owned(), items);
-        let text = format!("{text}: {items}");
-        self.history.note(text, Excuse::Nothing);
+        let began = Instant::now();
+        let mut full_since: Option<Instant> = None;
+        while began.elapsed() < FULL_WITHIN {
+            self.keep_running();
+            // Members that do not answer are just starting, with nothing in memory.
+            let metrics = self.program.metrics();
+            let full = metrics.filter(|metrics| {
+                metrics.sum("tidewatch_sink_full") > 0.0
+                    && metrics.sum("tidewatch_sink_spilled") > 0.0
+            });
+            full_since = full.as_ref().map(|_| full_since.unwrap_or_else(Instant::now));
+            if let Some(full) = full
+                && full_since.is_some_and(|since| since.elapsed() > FULL_FOR)
+            {
+                let [memory, disk] =
+                    ["tidewatch_sink_queued", "tidewatch_sink_spilled"].map(|name| full.sum(name));
+                let text =
+                    format!("its spill is full: {memory} items wait, {disk} of them on disk");
+                self.history.note(text, Excuse::Nothing);
+                self.history.full_spills += 1;
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        self.history.violation(format!("{name}: its spill was not full within {FULL_WITHIN:?}"));
     }
 
     /// Begins something that passes, and does not wait for it.

@@ -73,6 +73,7 @@ impl Channels {
 pub struct Names {
     pub bucket: String,
     pub index: String,
+    pub alerts: String,
     pub letters: String,
 }
 
@@ -82,6 +83,7 @@ impl Names {
         let names = Names {
             bucket: unique(&format!("{run}-metrics")),
             index: unique(&format!("{run}-logs")),
+            alerts: unique(&format!("{run}-alerts")),
             letters: unique(&format!("{run}-letters")),
         };
         servers.influx.create_bucket(&names.bucket).unwrap();
@@ -197,6 +199,7 @@ token = {{ env = "TEST_INFLUX" }}
 [sinks.elasticsearch]
 url = "{elastic}"
 index = "{index}"
+alerts = "{alerts}"
 {elastic_queue}
 [dead_letters]
 topic = "{letters}"
@@ -219,6 +222,7 @@ listen = "127.0.0.1:{PORT}"
         idle_timeout = setting.idle_timeout,
         elastic = setting.elastic,
         index = names.index,
+        alerts = names.alerts,
         letters = names.letters,
     )
 }

@@ -3,7 +3,6 @@
 //! Offers, the sink's task, the spill and cuts meet here. Nothing is done under the lock that takes longer
 //! than moving the items of one call, or encoding a slice of 256 of them.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -19,7 +18,6 @@ pub(super) struct Queue<Item> {
     waiting: Mutex<Waiting<Item>>,
     pub(super) limits: Limits,
     stats: Arc<DeliveryStats>,
-    full: AtomicBool,
     /// For the sink's task: items came, or are not to linger any more.
     arrived: Notify,
     /// For cuts: items were settled, the sink's state changed, or it was closed.
@@ -36,7 +34,6 @@ impl<Item> Queue<Item> {
             waiting: Mutex::new(Waiting::new()),
             limits,
             stats,
-            full: AtomicBool::new(false),
             arrived: Notify::new(),
             settled: Notify::new(),
             surplus: Notify::new(),
@@ -50,7 +47,7 @@ impl<Item> Queue<Item> {
 
     /// Tells everybody what has changed.
     fn publish(&self, waiting: &Waiting<Item>) {
-        self.full.store(waiting.is_full(&self.limits), Ordering::Relaxed);
+        self.stats.set_full(waiting.is_full(&self.limits));
         self.stats.set_spilled(waiting.absent(), waiting.ledger.bytes());
         if waiting.may_spill(&self.limits) {
             self.surplus.notify_one();
@@ -138,7 +135,7 @@ impl<Item> Queue<Item> {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.full.load(Ordering::Relaxed)
+        self.stats.is_full()
     }
 
     /// Whether a full queue holds up the source instead of shedding.

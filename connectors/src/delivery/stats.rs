@@ -1,6 +1,6 @@
 //! What became of the items that a sink was offered, in numbers, and how the sink is doing.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// How a sink is doing.
@@ -39,6 +39,7 @@ pub struct DeliveryStats {
     spilled: AtomicU64,
     spilled_bytes: AtomicU64,
     segments: AtomicU64,
+    full: AtomicBool,
     condition: Mutex<(DeliveryState, Option<Arc<str>>)>,
 }
 
@@ -66,6 +67,8 @@ pub struct DeliverySnapshot {
     pub spilled_bytes: u64,
     /// Segments written since the start.
     pub segments: u64,
+    /// Whether the queue is full, and the spill behind it, if there is one: the source waits, or items are shed.
+    pub full: bool,
     /// How the sink is doing.
     pub state: DeliveryState,
     /// Why the last attempt failed; `None` once one got through.
@@ -85,6 +88,7 @@ impl DeliveryStats {
             spilled: AtomicU64::new(0),
             spilled_bytes: AtomicU64::new(0),
             segments: AtomicU64::new(0),
+            full: AtomicBool::new(false),
             condition: Mutex::new((DeliveryState::Up, None)),
         }
     }
@@ -117,6 +121,7 @@ impl DeliveryStats {
             spilled: self.spilled.load(Ordering::Relaxed).min(queued),
             spilled_bytes: self.spilled_bytes.load(Ordering::Relaxed),
             segments: self.segments.load(Ordering::Relaxed),
+            full: self.is_full(),
             state,
             last_error,
         }
@@ -129,6 +134,14 @@ impl DeliveryStats {
             + self.shed.load(Ordering::Acquire);
         let restored = self.restored.load(Ordering::Acquire);
         (self.offered.load(Ordering::Acquire) + restored).saturating_sub(left)
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.full.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_full(&self, full: bool) {
+        self.full.store(full, Ordering::Relaxed);
     }
 
     /// How the sink is doing.

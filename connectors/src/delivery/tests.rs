@@ -277,6 +277,7 @@ async fn stall_takes_everything_and_says_when_it_is_full() {
     assert!(sink.is_full());
     until(&sink, |s| s.state == DeliveryState::Retrying).await;
     assert!(sink.is_full(), "what is under way counts");
+    assert!(sink.stats().snapshot().full);
     assert_eq!(counts(&sink.stats().snapshot()), [149, 0, 149, 0, 0]);
 }
 

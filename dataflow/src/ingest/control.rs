@@ -16,7 +16,8 @@ use timely::worker::Worker;
 use super::IngestConfig;
 use super::board::Board;
 use super::counters::IngestCounters;
-use super::director::{CheckpointPace, Director, Heard, Known, Orders};
+use super::cuts::CheckpointPace;
+use super::director::{Director, Heard, Known, Orders};
 use super::journal::{Decision, Facts, Journal};
 pub use super::message::Control;
 use crate::checkpoint::{CheckpointError, Cut, Keeper, Recovery};
@@ -81,8 +82,9 @@ pub struct ControlPlane {
 /// How often a source is woken that nothing else wakes: it looks at its timers, and whether a full sink has
 /// room again.
 const WAKE_EVERY: Duration = Duration::from_millis(20);
-/// How long a stop waits for the checkpoint in progress.
-const STOP_WAITS: Duration = Duration::from_secs(5);
+/// How long a stop waits for a checkpoint: the one in progress, or one more. With panes of ten seconds, in operation,
+/// time comes to the next cut in that time.
+const STOP_WAITS: Duration = Duration::from_secs(10);
 
 impl ControlPlane {
     /// Builds the control dataflow on `worker` for `partitions`, all those of the pipeline, with the decisions
@@ -182,14 +184,12 @@ impl ControlPlane {
                 let mut patience = Pace::new(STOP_WAITS);
                 patience.is_due();
                 self.stopping = Some(patience);
+                // A run that ends for a topic that was made anew has just waited for its checkpoint.
+                director.stop(STOP_WAITS, !self.shared.renewing.get());
             }
             director.hear(&message);
         }
-        let capability = match self.stopping {
-            // No further cut is begun.
-            Some(_) => EventTime::MIN,
-            None => self.shared.capability.get(),
-        };
+        let capability = self.shared.capability.get();
         let Orders { mut messages, hold, reached } =
             director.decide(&self.shared.board.borrow(), capability);
         // The director hears itself at once, so that it does not decide the same thing twice.
@@ -203,7 +203,7 @@ impl ControlPlane {
             }
         }
         if let Some(patience) = &mut self.stopping
-            && (!director.is_cutting(self.shared.capability.get()) || patience.is_due())
+            && (!director.is_cutting(capability) || patience.is_due())
         {
             messages.push(Control::Stop);
             self.director = None;
@@ -223,7 +223,7 @@ impl ControlPlane {
         self.shared.outgoing.borrow_mut().push(message);
     }
 
-    /// Asks the director to stop every worker; a checkpoint in progress is waited for, for a few seconds.
+    /// Asks the director to stop every worker, after one more checkpoint if that can be had within seconds.
     pub fn request_stop(&self) {
         self.send(Control::StopWanted);
     }

@@ -13,12 +13,13 @@ use super::IngestConfig;
 use super::board::{Board, Report};
 use super::control::{Control, Direction};
 use super::counters::{DecisionKind, IngestCounters};
+use super::cuts::{CheckpointPace, Cuts};
 use super::generation::Generations;
 use super::journal::{Decision, Journal};
 use super::recreated::Recreated;
-use crate::checkpoint::{CheckpointError, Cut, Keeper, ObjectRef};
+use crate::checkpoint::CheckpointError;
 use crate::record::PartitionId;
-use crate::time::{EventTime, Pace, PaneSize};
+use crate::time::{EventTime, Stopwatch};
 
 /// How often the director advances time while nothing arrives.
 const ADVANCE_EVERY: Duration = Duration::from_millis(500);
@@ -26,34 +27,11 @@ const ADVANCE_EVERY: Duration = Duration::from_millis(500);
 /// The largest step that time may go ahead of the journal.
 const STEP_MAX: Duration = Duration::from_secs(600);
 
+/// A stop does not wait for time to go on once nothing was read for so long.
+const READ_WITHIN: Duration = Duration::from_secs(1);
+
 /// How much longer than it should take a checkpoint is waited for that holds what was read of a recreated topic.
 const RECREATED_SLACK: Duration = Duration::from_secs(30);
-
-/// When to take checkpoints.
-#[derive(Clone, Debug)]
-pub struct CheckpointPace {
-    /// How often, by the wall clock.
-    pub every: Duration,
-    /// Cuts come at multiples of this: the least common multiple of all panes.
-    pub grid: PaneSize,
-}
-
-/// Takes cuts, one after another.
-struct Cuts {
-    pace: Pace,
-    grid: PaneSize,
-    keeper: std::sync::Arc<Keeper>,
-    sequence: u64,
-    in_flight: Option<InFlight>,
-    /// The last complete one, until it is taken note of.
-    committed: Option<EventTime>,
-}
-
-struct InFlight {
-    cut: Cut,
-    heard: usize,
-    parts: BTreeMap<u32, ObjectRef>,
-}
 
 /// What the director has to say.
 #[derive(Default)]
@@ -97,6 +75,8 @@ pub(super) struct Director {
     peers: usize,
     processes: usize,
     counters: std::sync::Arc<IngestCounters>,
+    /// How many records this process had read when it read last, and how long ago that is.
+    read: (u64, Stopwatch),
 }
 
 impl Director {
@@ -114,11 +94,8 @@ impl Director {
         let behind = config.out_of_orderness + config.idle_timeout;
         let patience = (behind + every.unwrap_or_default()) * 2 + RECREATED_SLACK;
         let recreated = Recreated::new(every.map(|_| before.resumed_at), patience);
-        let cuts = checkpoints.map(|(keeper, CheckpointPace { every, grid })| {
-            // The first one comes as soon as time has begun: a run that does not live long gets on all the same.
-            let pace = Pace::new(every);
-            Cuts { pace, grid, keeper, sequence: 0, in_flight: None, committed: None }
-        });
+        let cuts = checkpoints
+            .map(|(keeper, CheckpointPace { every, grid })| Cuts::new(every, grid, keeper));
         Director {
             config,
             journal,
@@ -135,6 +112,7 @@ impl Director {
             peers,
             processes,
             counters,
+            read: (0, Stopwatch::start()),
         }
     }
 
@@ -204,15 +182,34 @@ impl Director {
             }
         }
         (orders.hold, orders.reached) = (Some(self.bound), self.bound);
+        let moves = self.moves();
         if let Some(cuts) = &mut self.cuts {
-            cuts.go_on(capability, self.journal.mark(), self.processes, &mut orders);
-            if let Some(cut) = cuts.committed.take() {
+            cuts.go_on(capability, moves, self.journal.mark(), self.processes, &mut orders);
+            if let Some(cut) = cuts.take_committed() {
                 self.recreated.committed(cut);
             }
             let hold = cuts.hold(self.peers);
             orders.hold = hold.map_or(orders.hold, |at| Some(at.min(self.bound)));
         }
         orders
+    }
+
+    /// Whether time goes on with what is read, as far as this process can tell.
+    fn moves(&mut self) -> bool {
+        let records = self.counters.records.load(Ordering::Relaxed);
+        if records != self.read.0 {
+            self.read = (records, Stopwatch::start());
+        }
+        !self.all_silent && self.read.1.elapsed() < READ_WITHIN
+    }
+
+    /// The run is to stop and may wait for `within`: one more cut is announced, if `takes_cut` and time can come to
+    /// it until then.
+    pub(super) fn stop(&mut self, within: Duration, takes_cut: bool) {
+        let newest = self.config.clock.now() + within;
+        if let Some(cuts) = &mut self.cuts {
+            cuts.end(newest.saturating_sub(self.config.out_of_orderness), takes_cut);
+        }
     }
 
     /// Whether nothing has been decided about this spell of the partition yet; from now on something is.
@@ -297,22 +294,17 @@ impl Director {
             }
             Control::Ended { partition, end } => self.recreated.ended(*partition, *end),
             Control::Heard { sequence } => {
-                if let Some(cuts) = self.cuts_at(*sequence) {
-                    cuts.heard += 1;
+                if let Some(cuts) = &mut self.cuts {
+                    cuts.heard(*sequence);
                 }
             }
             Control::Part { sequence, process, part } => {
-                if let Some(cuts) = self.cuts_at(*sequence) {
-                    cuts.parts.insert(*process, part.clone());
+                if let Some(cuts) = &mut self.cuts {
+                    cuts.part(*sequence, *process, part);
                 }
             }
             _ => {}
         }
-    }
-
-    fn cuts_at(&mut self, sequence: u64) -> Option<&mut InFlight> {
-        let in_flight = self.cuts.as_mut()?.in_flight.as_mut();
-        in_flight.filter(|in_flight| in_flight.cut.sequence == sequence)
     }
 
     /// Why nothing can be decided any more.
@@ -320,49 +312,12 @@ impl Director {
         self.journal.failure()
     }
 
-    /// Whether a checkpoint is on its way and will arrive soon: this worker's capability has come to its cut.
-    pub(super) fn is_cutting(&self, capability: EventTime) -> bool {
-        let is_reached = |in_flight: &InFlight| capability >= in_flight.cut.at;
-        let arrives = |cuts: &Cuts| {
-            cuts.in_flight.as_ref().is_some_and(is_reached) && cuts.keeper.failure().is_none()
-        };
+    /// Whether a checkpoint is on its way that a stop waits for: this worker's capability has come to its cut, or is
+    /// going to in time.
+    pub(super) fn is_cutting(&mut self, capability: EventTime) -> bool {
+        let moves = self.moves();
+        let arrives = |cuts: &Cuts| cuts.is_awaited(capability, moves);
         self.journal.failure().is_none() && self.cuts.as_ref().is_some_and(arrives)
-    }
-}
-
-impl Cuts {
-    fn go_on(
-        &mut self,
-        capability: EventTime,
-        journal: u64,
-        processes: usize,
-        orders: &mut Orders,
-    ) {
-        if let Some(committed) = self.keeper.take_committed() {
-            self.in_flight = None;
-            self.committed = Some(committed.at);
-            orders.messages.push(Control::Committed { cut: committed });
-        }
-        if let Some(in_flight) = &mut self.in_flight {
-            if in_flight.parts.len() == processes {
-                let parts = std::mem::take(&mut in_flight.parts).into_values().collect();
-                self.keeper.commit(in_flight.cut, parts);
-            }
-            return;
-        }
-        if capability > EventTime::MIN && self.keeper.failure().is_none() && self.pace.is_due() {
-            self.sequence += 1;
-            let at = self.grid.end(self.grid.pane(capability));
-            let cut = Cut { sequence: self.sequence, at };
-            self.in_flight = Some(InFlight { cut, heard: 0, parts: BTreeMap::new() });
-            orders.messages.push(Control::Cut { cut, journal });
-        }
-    }
-
-    /// Where the capability must stay until every worker has heard of the cut.
-    fn hold(&self, peers: usize) -> Option<EventTime> {
-        let in_flight = self.in_flight.as_ref()?;
-        (in_flight.heard < peers).then_some(in_flight.cut.at)
     }
 }
 
