@@ -238,6 +238,15 @@ mod tests {
         for metric in names::METRICS.iter().filter(|metric| metric.name != age) {
             assert!(text.contains(&format!("# HELP {} ", metric.name)), "{}\n{text}", metric.name);
         }
+        let exposed =
+            text.lines().filter_map(|line| line.strip_prefix("# HELP ")?.split(' ').next());
+        for name in exposed {
+            let is_listed = names::METRICS.iter().any(|metric| metric.name == name);
+            assert!(
+                is_listed,
+                "`{name}` is not in METRICS, so that no test asks for its documentation"
+            );
+        }
         assert!(text.contains("tidewatch_watermark_delay_seconds 3.0"), "{text}");
         assert!(text.contains("tidewatch_dead_letters_total{reason=\"late\"} 0"), "{text}");
     }

@@ -166,9 +166,11 @@ pub(super) const KAFKA_LOST: Metric = counter(
 );
 
 /// All metrics, for documentation and tests.
-pub const METRICS: [Metric; 45] = [
+pub const METRICS: [Metric; 49] = [
     RECORDS,
     BYTES,
+    SENT_BYTES,
+    RECEIVED_BYTES,
     POINTS,
     LOG_LINES,
     NO_NUMBERS,

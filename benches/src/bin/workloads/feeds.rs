@@ -52,6 +52,15 @@ pub(crate) fn statistics(windows: &[(u64, u64)]) -> anyhow::Result<Vec<FeedSpec>
     FIELDS.iter().map(|(measurement, field)| feed(measurement, field, windows)).collect()
 }
 
+/// Errors of each service over a minute, every ten seconds: query Q4 of the benchmark.
+pub(crate) fn errors() -> anyhow::Result<Vec<FeedSpec>> {
+    let mut feed = feed("log", "lines", &[(60, 10)])?;
+    feed.selector.filters = vec![("level".to_owned(), vec!["ERROR".to_owned()])];
+    feed.selector.group_by = vec!["service".to_owned()];
+    feed.statistics.iter_mut().for_each(|s| s.aggregates = vec![Aggregate::Count]);
+    Ok(vec![feed])
+}
+
 /// Three feeds that select nothing: what is left is reading, decoding and knowing the series.
 pub(crate) fn nothing() -> anyhow::Result<Vec<FeedSpec>> {
     FIELDS.iter().map(|(_, field)| feed("none", field, &[])).collect()

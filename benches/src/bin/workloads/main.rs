@@ -15,6 +15,7 @@ mod backlog;
 mod engine;
 mod feeds;
 mod fleet;
+mod formats;
 mod kafka;
 mod latency;
 mod member;
@@ -48,6 +49,8 @@ enum Workload {
     SeriesOne(series::OneArgs),
     /// One hour sliding by ten seconds against ten seconds tumbling.
     Windows(windows::WindowsArgs),
+    /// Telegraf JSON, line protocol and log lines.
+    Formats(formats::FormatsArgs),
     /// Memory over the catch-up of hours, with a store that answers or a dead one.
     Backlog(backlog::BacklogArgs),
     /// From a kill to caught up.
@@ -64,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Workload::Series(args) => series::run(&args),
         Workload::SeriesOne(args) => series::one(&args),
         Workload::Windows(args) => windows::run(&args),
+        Workload::Formats(args) => formats::run(&args),
         Workload::Backlog(args) => backlog::run(&args),
         Workload::Recovery(args) => recovery::run(&args),
         Workload::Member(args) => member::run(&args),

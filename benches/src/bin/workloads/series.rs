@@ -19,7 +19,7 @@ use tidewatch_dataflow::config::HumanDuration;
 
 use super::engine::{Counted, Engine, Plan, state_bytes};
 use super::feeds;
-use super::fleet::{KINDS, START};
+use super::fleet::{KINDS, START, Wire};
 use super::process::{CpuClock, load, measure_again, peak_kib, resident_kib};
 use super::quantile::Samples;
 use super::synthetic::{Rhythm, SyntheticSources, TOPIC};
@@ -109,7 +109,9 @@ pub(crate) fn one(args: &OneArgs) -> anyhow::Result<()> {
     let every = Duration::from_millis(args.every_ms);
     // What is handed out: the open pane, the bound of 5 s, and a margin.
     let live = (!args.catch_up).then_some(Duration::from_secs(18));
-    let rhythm = Rhythm { hosts: args.hosts, every, partitions: args.hosts.clamp(1, 12), live };
+    let wire = Wire::Json;
+    let rhythm =
+        Rhythm { hosts: args.hosts, every, partitions: args.hosts.clamp(1, 12), live, wire };
     let folder = tempfile::tempdir().context("could not make a folder for checkpoints")?;
     let store: Arc<dyn StateStore> = Arc::new(DirectoryStore::open(folder.path())?);
     let counters = Arc::new(PipelineCounters::default());

@@ -17,14 +17,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidewatch::pipeline::{PipelineCounters, Sources};
-use tidewatch_connectors::codec::{self, Format, SourceFormat};
+use tidewatch_connectors::codec::{self, SourceFormat};
 use tidewatch_dataflow::ingest::ResumePoint;
 use tidewatch_dataflow::record::{PartitionId, Record, RecordBatch, RecordTime};
 use tidewatch_dataflow::sink::ConnectorError;
 use tidewatch_dataflow::source::{Codec, Poll, SourceReader};
 use tidewatch_dataflow::time::{EventTime, millis};
 
-use super::fleet::{Draft, KINDS, START, Scribe, mix};
+use super::fleet::{Draft, KINDS, START, Scribe, Wire, mix};
 use super::process::GENERATOR;
 
 /// The topic that the messages claim to come from.
@@ -47,6 +47,8 @@ pub(crate) struct Rhythm {
     /// How far beyond what is applied readers hand out: the open pane, the bound, and some. `None`: as far
     /// as the engine lets them.
     pub(crate) live: Option<Duration>,
+    /// How the messages are written.
+    pub(crate) wire: Wire,
 }
 
 impl Rhythm {
@@ -93,7 +95,7 @@ impl Batch {
             let draft = rhythm.draft(partition, offset);
             Scribe::key(draft.host, &mut self.bytes);
             let key_end = self.bytes.len();
-            scribe.value(draft, &mut self.bytes);
+            scribe.write(rhythm.wire, draft, &mut self.bytes);
             self.ends.push((key_end, self.bytes.len(), draft.time));
         }
     }
@@ -125,6 +127,7 @@ pub(crate) struct SyntheticSources {
     used: Sender<Batch>,
     bell: Arc<Bell>,
     live: Option<Duration>,
+    wire: Wire,
     /// Told by the pipeline how far it has come.
     counters: Arc<PipelineCounters>,
 }
@@ -148,8 +151,8 @@ impl SyntheticSources {
         std::thread::Builder::new()
             .name(GENERATOR.to_owned())
             .spawn(move || generate(&rhythm, &senders, &back, &rings))?;
-        let (queues, live) = (Mutex::new(queues), rhythm.live);
-        Ok(SyntheticSources { partitions, queues, used, bell, live, counters })
+        let (queues, live, wire) = (Mutex::new(queues), rhythm.live, rhythm.wire);
+        Ok(SyntheticSources { partitions, queues, used, bell, live, wire, counters })
     }
 }
 
@@ -200,7 +203,7 @@ impl Sources for SyntheticSources {
     }
 
     fn codecs(&self) -> Vec<Box<dyn Codec>> {
-        vec![codec::for_source(&SourceFormat::new(TOPIC, Format::TelegrafJson))]
+        vec![codec::for_source(&SourceFormat::new(TOPIC, self.wire.format()))]
     }
 }
 
@@ -310,7 +313,7 @@ mod tests {
     fn every_series_has_one_sample_in_each_round() {
         for (hosts, every) in [(5, 10), (1_000, 10), (24, 1)] {
             let every = Duration::from_secs(every);
-            let rhythm = Rhythm { hosts, every, partitions: 12, live: None };
+            let rhythm = Rhythm { hosts, every, partitions: 12, live: None, wire: Wire::Json };
             let mut seen = BTreeMap::new();
             for partition in 0..12 {
                 for offset in 0..rhythm.round(partition) * 3 {

@@ -15,7 +15,7 @@ use tidewatch_dataflow::config::HumanDuration;
 
 use super::engine::{Counted, Engine, Plan};
 use super::feeds;
-use super::fleet::START;
+use super::fleet::{START, Wire};
 use super::process::{Cpu, CpuClock, load};
 use super::quantile::Samples;
 use super::synthetic::{Rhythm, SyntheticSources, TOPIC};
@@ -39,7 +39,8 @@ pub(crate) struct WindowsArgs {
 
 /// CPU of the stretch that is measured, and its messages.
 fn measure(args: &WindowsArgs, window: (u64, u64)) -> anyhow::Result<(Cpu, u64)> {
-    let rhythm = Rhythm { hosts: args.hosts, every: args.every.get(), partitions: 12, live: None };
+    let (hosts, every) = (args.hosts, args.every.get());
+    let rhythm = Rhythm { hosts, every, partitions: 12, live: None, wire: Wire::Json };
     let counters = Arc::new(PipelineCounters::default());
     let counted = Arc::new(Counted::default());
     let plan = Plan {
