@@ -70,6 +70,9 @@ pub const PROMETHEUS: Artifact = Artifact { name: "prometheus", version: "system
 /// Grafana's types and the TypeScript compiler: `node_modules`.
 pub const GRAFANA_SCHEMA: Artifact =
     Artifact { name: "grafana-schema", version: "13.2.3", recipe: 1 };
+/// Schemas of compose and Kubernetes files, and the programs that check against them: `lib`, and `python`, which names the
+/// interpreter. The version is that of check-jsonschema, then that of kubernetes-validate.
+pub const SCHEMAS: Artifact = Artifact { name: "schemas", version: "0.39.0-1.37.0", recipe: 1 };
 /// The licence and source checker: `bin/cargo-deny`.
 pub const CARGO_DENY: Artifact = Artifact { name: "cargo-deny", version: "0.20.2", recipe: 1 };
 

@@ -45,6 +45,8 @@ pub enum Service {
     Prometheus,
     /// The types of Grafana's dashboards.
     GrafanaSchema,
+    /// The schemas of compose and Kubernetes files.
+    Schemas,
 }
 
 impl Service {
@@ -63,6 +65,7 @@ impl Service {
             Self::Agents => cache::AGENTS,
             Self::Prometheus => cache::PROMETHEUS,
             Self::GrafanaSchema => cache::GRAFANA_SCHEMA,
+            Self::Schemas => cache::SCHEMAS,
         }
     }
 

@@ -24,6 +24,7 @@ mod history;
 mod kibana;
 mod producers;
 mod prometheus;
+mod schemas;
 mod types;
 mod world;
 

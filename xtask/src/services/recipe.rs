@@ -106,7 +106,7 @@ pub(crate) const RECIPES: &[Recipe] = &[
         summary: "an SMTP server for the mail tests",
         run_tools: &[toolchain::PYTHON, toolchain::OPENSSL],
         make_tools: &[],
-        usable: smtp_usable,
+        usable: |folder| imports(folder, "aiosmtpd.controller"),
         make: smtp,
     },
     Recipe {
@@ -140,6 +140,14 @@ pub(crate) const RECIPES: &[Recipe] = &[
         make_tools: &[toolchain::NPM],
         usable: |folder| folder.join("node_modules/@grafana/schema").is_dir(),
         make: grafana_schema,
+    },
+    Recipe {
+        artifact: cache::SCHEMAS,
+        summary: "the schemas of compose and Kubernetes files",
+        run_tools: &[toolchain::PYTHON],
+        make_tools: &[],
+        usable: |folder| imports(folder, "check_jsonschema, kubernetes_validate"),
+        make: schemas,
     },
     Recipe {
         artifact: cache::BROWSER,
@@ -270,18 +278,29 @@ pub(super) fn without_cargo_settings(command: &mut Command) -> &mut Command {
         .fold(command, |command, name| command.env_remove(name))
 }
 
-fn smtp(site: &Site<'_>) -> Result<()> {
+/// Fetches Python `packages` into `lib`, and leaves the interpreter's name in `python`.
+fn pip(site: &Site<'_>, python: &Path, packages: &[String]) -> Result<()> {
     let library = site.part.join("lib");
     fs::create_dir(&library).with_context(|| format!("could not make `{}`", library.display()))?;
+    let mut pip = Command::new(python);
+    pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&library).args(packages);
+    site.job.run(&mut pip, DOWNLOAD_LIMIT)?;
+    write(&site.part.join("python"), &python.display().to_string())
+}
+
+fn schemas(site: &Site<'_>) -> Result<()> {
     let python = toolchain::ensure(&toolchain::PYTHON, site.job)?;
-    let version = cache::AIOSMTPD.version;
-    let mut pip = Command::new(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--target"]).arg(&library);
-    pip.arg(format!("aiosmtpd=={version}"));
-    let fetched = site.job.run(&mut pip, DOWNLOAD_LIMIT);
-    let Err(problem) = fetched else {
-        return write(&site.part.join("python"), &python.display().to_string());
-    };
+    let (compose, kubernetes) = cache::SCHEMAS.version.split_once('-').unwrap_or_default();
+    let packages =
+        [format!("check-jsonschema=={compose}"), format!("kubernetes-validate=={kubernetes}")];
+    pip(site, &python, &packages)
+        .with_context(|| format!("install pip for `{}` (on Debian: python3-pip)", python.display()))
+}
+
+fn smtp(site: &Site<'_>) -> Result<()> {
+    let python = toolchain::ensure(&toolchain::PYTHON, site.job)?;
+    let package = format!("aiosmtpd=={}", cache::AIOSMTPD.version);
+    let Err(problem) = pip(site, &python, &[package]) else { return Ok(()) };
     site.job.say("pip did not work, trying the distribution's `python3-aiosmtpd`");
     toolchain::install("python3-aiosmtpd", site.job).with_context(|| {
         format!(
@@ -292,11 +311,11 @@ fn smtp(site: &Site<'_>) -> Result<()> {
     write(&site.part.join("python"), "/usr/bin/python3")
 }
 
-/// Whether the interpreter is still there and finds the library.
-fn smtp_usable(folder: &Path) -> bool {
+/// Whether the interpreter is still there and finds these modules.
+fn imports(folder: &Path, modules: &str) -> bool {
     named_program(&folder.join("python")).is_some_and(|python| {
         let mut command = Command::new(python);
-        command.args(["-c", "import aiosmtpd.controller"]);
+        command.args(["-c", &format!("import {modules}")]);
         capture(command.env("PYTHONPATH", folder.join("lib"))).is_ok()
     })
 }

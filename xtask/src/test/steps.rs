@@ -39,6 +39,7 @@ const SERVERS: &[Artifact] = &[
     cache::AGENTS,
     cache::PROMETHEUS,
     cache::GRAFANA_SCHEMA,
+    cache::SCHEMAS,
 ];
 
 /// All steps. Cheap checks of the text come first, then what only compiles, then
