@@ -8,7 +8,9 @@ pub mod checkpoint;
 pub mod demo;
 pub mod generate;
 mod logging;
+pub mod query;
 pub mod run;
+mod table;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -43,6 +45,7 @@ Try it:
   tidewatch topics -c tidewatch.toml    create the topics that it reads
   tidewatch run -c tidewatch.toml -w 4  monitor, with four workers
   tidewatch checkpoint list             what a restart would go on from
+  tidewatch query alerts --open         what the embedded store has
   tidewatch generate --messages 1M --out fleet
                                         records to try it on, the benchmark's
 
@@ -102,6 +105,11 @@ pub enum Command {
     /// them, and whether every object of every one is whole. Changes nothing, so the pipeline may be at
     /// work.
     Checkpoint(checkpoint::CheckpointArgs),
+    /// Ask the embedded store: metrics, log lines, alerts
+    ///
+    /// Reads the SQLite store that a pipeline file names, also while the pipeline writes to it, and shows
+    /// what it finds as a table, the newest last, or as JSON.
+    Query(query::QueryArgs),
     /// Write the workload of the benchmark, to files or to Kafka
     ///
     /// Metrics and logs of a fleet, made from a seed: the same options give the same bytes. With labels
@@ -144,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Check(args) => check::run(&args),
         Command::Topics(args) => topics::run(&args),
         Command::Checkpoint(args) => checkpoint::run(&args),
+        Command::Query(args) => query::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     done.unwrap_or_else(|error| failure(&error))
