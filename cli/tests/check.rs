@@ -307,6 +307,7 @@ fn help_names_commands_examples_defaults_and_exit_codes() {
         "check",
         "topics",
         "checkpoint",
+        "query",
         "Try it:",
         "Exit codes:",
         "invalid configuration",

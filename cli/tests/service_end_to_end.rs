@@ -149,6 +149,8 @@ struct Servers {
 #[derive(Debug, PartialEq)]
 struct Left {
     points: BTreeMap<(String, String, u64), BTreeMap<String, String>>,
+    /// Those of long windows, in a bucket of their own.
+    long_points: BTreeMap<(String, String, u64), BTreeMap<String, String>>,
     memory_points: usize,
     documents: Vec<String>,
     pagerduty: Vec<String>,
@@ -223,6 +225,7 @@ url = "{influx}"
 org = "{org}"
 bucket = "{bucket}"
 token = {{ env = "TEST_INFLUX" }}
+long_term = {{ bucket = "{bucket}-long", retention = "0s", least_window = "1m" }}
 [sinks.elasticsearch]
 url = "{elastic}"
 index = "{index}"
@@ -288,11 +291,18 @@ fn points(
     names: &Names,
     measurement: &str,
 ) -> BTreeMap<(String, String, u64), BTreeMap<String, String>> {
+    points_in(servers, &names.bucket, measurement)
+}
+
+fn points_in(
+    servers: &Servers,
+    bucket: &str,
+    measurement: &str,
+) -> BTreeMap<(String, String, u64), BTreeMap<String, String>> {
     let flux = format!(
-        r#"from(bucket: "{}") |> range(start: 0) |> filter(fn: (r) => r._measurement == "{measurement}")
+        r#"from(bucket: "{bucket}") |> range(start: 0) |> filter(fn: (r) => r._measurement == "{measurement}")
            |> map(fn: (r) => ({{r with _ms: int(v: r._time) / 1000000}}))
-           |> keep(columns: ["_ms", "_value", "_field", "host", "window"]) |> group()"#,
-        names.bucket
+           |> keep(columns: ["_ms", "_value", "_field", "host", "window"]) |> group()"#
     );
     let csv = servers.influx.query_csv(&flux).unwrap();
     let mut lines = csv.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -376,6 +386,7 @@ fn run(servers: &Servers, mut names: Names, workers: u16, processes: u16, expect
     mails.sort();
     Left {
         points: points(servers, &names, "cpu"),
+        long_points: points_in(servers, &format!("{}-long", names.bucket), "cpu"),
         memory_points: points(servers, &names, "memory").len(),
         documents: documents.into_iter().map(|d| d.replace(&names.index, "INDEX")).collect(),
         pagerduty,
@@ -426,6 +437,9 @@ fn the_same_exact_answer_for_every_number_of_workers_and_processes() {
             "{key:?}"
         );
     }
+    let mut long = first.points.clone();
+    long.retain(|(window, _, _), _| window == "1m/10s");
+    assert_eq!(first.long_points, long);
     assert_eq!(first.memory_points, 60);
     assert_eq!(first.documents.len(), 630);
     assert_eq!(first.dead_letters, 1, "`lots` is no number");

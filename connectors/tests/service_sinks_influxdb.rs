@@ -38,6 +38,7 @@ fn config(influx: &Influx, bucket: &str) -> InfluxConfig {
         bucket: bucket.into(),
         token: Secret::Given(Influx::TOKEN.into()),
         retention: None,
+        long_term: None,
         on_full: Default::default(),
         queue_items: 100_000.try_into().unwrap(),
         spill: default_spill(),

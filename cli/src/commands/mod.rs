@@ -9,7 +9,9 @@ pub mod demo;
 pub mod generate;
 mod logging;
 pub mod produce;
+pub mod query;
 pub mod run;
+mod table;
 pub mod topics;
 
 use std::path::PathBuf;
@@ -46,6 +48,7 @@ Try it:
   tidewatch checkpoint list             what a restart would go on from
   tidewatch produce --brokers localhost:9092 --topic cpu-usage 'server-1 85%'
                                         one sample, by hand
+  tidewatch query alerts --open         what the embedded store has
   tidewatch generate --messages 1M --out fleet
                                         records to try it on, the benchmark's
 
@@ -110,6 +113,11 @@ pub enum Command {
     /// Each argument is a record, or each line of a file or of standard input. `server-1 85%` is a sample: its
     /// key is `server-1` and its value `85%`. Everything else is sent as it stands.
     Produce(produce::ProduceArgs),
+    /// Ask the embedded store: metrics, log lines, alerts
+    ///
+    /// Reads the SQLite store that a pipeline file names, also while the pipeline writes to it, and shows
+    /// what it finds as a table, the newest last, or as JSON.
+    Query(query::QueryArgs),
     /// Write the workload of the benchmark, to files or to Kafka
     ///
     /// Metrics and logs of a fleet, made from a seed: the same options give the same bytes. With labels
@@ -153,6 +161,7 @@ pub fn main() -> ExitCode {
         Command::Topics(args) => topics::run(&args),
         Command::Checkpoint(args) => checkpoint::run(&args),
         Command::Produce(args) => produce::run(&args),
+        Command::Query(args) => query::run(&args),
         Command::Generate(args) => generate::run(&args),
     };
     done.unwrap_or_else(|error| failure(&error))

@@ -259,7 +259,7 @@ impl Open {
 impl Outputs for Outlets {
     fn points(&self, points: Vec<MetricPoint>) {
         if let Some(open) = self.open.get() {
-            offer_all(&open.stores.points, points);
+            open.stores.offer_points(points);
         }
     }
 

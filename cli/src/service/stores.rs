@@ -9,6 +9,7 @@ use tidewatch_connectors::delivery::{
 };
 use tidewatch_connectors::kafka::dead_letters::DeadLetterWriter;
 use tidewatch_connectors::sinks::AlertPoints;
+use tidewatch_connectors::sinks::influxdb::LongTerm;
 use tidewatch_connectors::sinks::sqlite::{
     SqliteLogs, SqliteMetrics, SqliteStore, SqliteTransitions,
 };
@@ -29,6 +30,8 @@ use crate::pipeline::PipelineCounters;
 #[derive(Default)]
 pub(super) struct Stores {
     pub(super) points: Vec<SinkHandle<MetricPoint>>,
+    /// The sink for what is kept long, and what it takes.
+    long_term: Option<(SinkHandle<MetricPoint>, LongTerm)>,
     pub(super) logs: Vec<SinkHandle<LogLine>>,
     pub(super) transitions: Vec<SinkHandle<Transition>>,
     pub(super) letters: Vec<SinkHandle<DeadLetter>>,
@@ -85,6 +88,13 @@ impl Stores {
         if let Some(influx) = &config.sinks.influxdb {
             let open = || influx.open().context("could not open `[sinks.influxdb]`");
             stores.points.push(starter.spawn("influxdb", open()?, influx.delivery(), counted));
+            if let Some((long_term, config)) = influx.long_term.clone().zip(influx.long_term()) {
+                let writer =
+                    config.open().context("could not open `[sinks.influxdb.long_term]`")?;
+                let handle =
+                    starter.spawn("influxdb/long_term", writer, config.delivery(), counted);
+                stores.long_term = Some((handle, long_term));
+            }
             let (alerts, queue) = (AlertPoints::new(open()?), influx.delivery());
             stores.transitions.push(starter.spawn("influxdb/alerts", alerts, queue, counted));
         }
@@ -152,10 +162,26 @@ impl Stores {
         Ok(stores)
     }
 
+    /// Hands points to all sinks that take them.
+    pub(super) fn offer_points(&self, points: Vec<MetricPoint>) {
+        if let Some((handle, long_term)) = &self.long_term {
+            let long: Vec<_> = points.iter().filter(|p| long_term.takes(p)).cloned().collect();
+            if !long.is_empty() {
+                handle.offer(long);
+            }
+        }
+        offer_all(&self.points, points);
+    }
+
+    /// All sinks of points.
+    fn all_points(&self) -> impl Iterator<Item = &SinkHandle<MetricPoint>> {
+        self.points.iter().chain(self.long_term.as_ref().map(|(handle, _)| handle))
+    }
+
     /// The sinks whose items survive, without the dead letters: what the others refuse becomes one.
     pub(super) fn kept(&self) -> Vec<Arc<dyn Kept>> {
         let mut kept: Vec<Arc<dyn Kept>> = Vec::new();
-        kept.extend(self.points.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>));
+        kept.extend(self.all_points().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>));
         kept.extend(self.logs.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>));
         kept.extend(self.transitions.iter().map(|sink| Arc::new(sink.clone()) as Arc<dyn Kept>));
         kept.retain(|sink| !sink.name().starts_with("page/"));
@@ -168,7 +194,7 @@ impl Stores {
     }
 
     pub(super) fn stats(&self) -> Vec<Arc<DeliveryStats>> {
-        let points = self.points.iter().map(SinkHandle::stats);
+        let points = self.all_points().map(SinkHandle::stats);
         let logs = self.logs.iter().map(SinkHandle::stats);
         let transitions = self.transitions.iter().map(SinkHandle::stats);
         points
@@ -180,7 +206,7 @@ impl Stores {
 
     /// Whether one that may lose nothing is full.
     pub(super) fn is_full(&self) -> bool {
-        self.points.iter().any(SinkHandle::must_stall)
+        self.all_points().any(SinkHandle::must_stall)
             || self.logs.iter().any(SinkHandle::must_stall)
             || self.transitions.iter().any(SinkHandle::must_stall)
             || self.letters.iter().any(SinkHandle::must_stall)
@@ -188,7 +214,7 @@ impl Stores {
 
     pub(super) async fn close(&self, deadline: Duration, is_kept: bool) {
         tokio::join!(
-            close_all(&self.points, deadline, is_kept),
+            close_all(self.all_points(), deadline, is_kept),
             close_all(&self.logs, deadline, is_kept),
             close_all(&self.transitions, deadline, is_kept),
         );
@@ -207,12 +233,12 @@ fn page<W: SinkWriter>(
     Delivery::spawn(runtime, name, writer, queue, counted)
 }
 
-async fn close_all<T: Send + Sync + 'static>(
-    handles: &[SinkHandle<T>],
+async fn close_all<'a, T: Send + Sync + 'static>(
+    handles: impl IntoIterator<Item = &'a SinkHandle<T>>,
     deadline: Duration,
     is_kept: bool,
 ) {
-    let closing = handles.iter().map(|handle| handle.close(deadline));
+    let closing = handles.into_iter().map(|handle| handle.close(deadline));
     for closed in futures_util::future::join_all(closing).await {
         report_left(&closed, is_kept);
     }

@@ -31,7 +31,8 @@ pub(super) enum Purpose {
 /// a repeated line is stored twice. Alerts lie above log lines, whose pattern may cover theirs.
 fn body(purpose: Purpose, index: &str, open_object: &str) -> Value {
     let keyword = json!({"type": "keyword", "ignore_above": 1024});
-    // A value longer than 32,766 bytes would be refused with its whole document; OpenSearch cuts by itself.
+    // A value longer than 32,766 bytes would be refused with its whole document. OpenSearch does so: its type has
+    // nothing that cuts.
     let open = match open_object {
         "flattened" => json!({"type": open_object, "ignore_above": 1024}),
         _ => json!({"type": open_object}),

@@ -1,9 +1,11 @@
 //! The configuration of the InfluxDB sink.
 
 use std::num::NonZeroUsize;
+use std::time::Duration;
 
 use serde::Deserialize;
 use tidewatch_dataflow::config::{ByteSize, HumanDuration, Secret};
+use tidewatch_dataflow::metric::MetricPoint;
 
 use super::InfluxWriter;
 use crate::delivery::{
@@ -27,6 +29,8 @@ pub struct InfluxConfig {
     /// The bucket is made before the first write unless it is there, and keeps points this long, at least an hour;
     /// `0s` keeps all. Default: none, the bucket has to be there.
     pub retention: Option<HumanDuration>,
+    /// A second bucket, of the same organisation, for what is kept long. Default: none.
+    pub long_term: Option<LongTerm>,
     /// What happens when the queue and the spill are full: `stall` (default) or `shed`.
     #[serde(default)]
     pub on_full: OnFull,
@@ -41,6 +45,43 @@ pub struct InfluxConfig {
     pub batch_items: NonZeroUsize,
 }
 
+/// `[sinks.influxdb.long_term]`: a bucket for points of long windows only, which are few. The first bucket has them too.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongTerm {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// As `retention` of `[sinks.influxdb]`.
+    pub retention: Option<HumanDuration>,
+    /// Points of windows at least this long are written there. Default: an hour.
+    #[serde(default = "least_window")]
+    pub least_window: HumanDuration,
+}
+
+impl LongTerm {
+    /// Whether `point` is of a window that is long enough.
+    pub fn takes(&self, point: &MetricPoint) -> bool {
+        // `1h`, or `1h/1m` when it slides.
+        let size = point.labels.get("window").and_then(|window| window.split('/').next());
+        let size = size.and_then(|size| size.parse::<HumanDuration>().ok());
+        size.is_some_and(|size| size.get() >= self.least_window.get())
+    }
+}
+
+fn least_window() -> HumanDuration {
+    Duration::from_secs(3_600).into()
+}
+
+/// InfluxDB refuses a shorter retention than an hour.
+fn check_retention(field: &'static str, retention: Option<HumanDuration>) -> Result<(), OpenError> {
+    let seconds = retention.map_or(0, |retention| retention.get().as_secs());
+    if (1..3_600).contains(&seconds) {
+        let reason = "InfluxDB keeps at least an hour: write \"1h\" or more".into();
+        return Err(OpenError::Invalid { field, reason });
+    }
+    Ok(())
+}
+
 impl InfluxConfig {
     /// Checks what can be checked without the token and without the server.
     ///
@@ -53,12 +94,19 @@ impl InfluxConfig {
                 return Err(OpenError::Invalid { field, reason: "it is empty".into() });
             }
         }
-        let seconds = self.retention.map_or(0, |retention| retention.get().as_secs());
-        if (1..3_600).contains(&seconds) {
-            let reason = "InfluxDB keeps at least an hour: write \"1h\" or more".into();
-            return Err(OpenError::Invalid { field: "retention", reason });
+        check_retention("retention", self.retention)?;
+        let Some(long_term) = &self.long_term else { return Ok(()) };
+        if long_term.bucket.is_empty() || long_term.bucket == self.bucket {
+            let reason = "it needs a `bucket` of its own".into();
+            return Err(OpenError::Invalid { field: "long_term", reason });
         }
-        Ok(())
+        check_retention("long_term", long_term.retention)
+    }
+
+    /// The configuration of the bucket for what is kept long, where there is one.
+    pub fn long_term(&self) -> Option<InfluxConfig> {
+        let LongTerm { bucket, retention, .. } = self.long_term.clone()?;
+        Some(InfluxConfig { bucket, retention, long_term: None, ..self.clone() })
     }
 
     /// How to queue, batch and retry.

@@ -180,6 +180,7 @@ fn config(url: &str) -> InfluxConfig {
         bucket: "metrics".into(),
         token: Secret::Env("X".into()),
         retention: None,
+        long_term: None,
         on_full: Default::default(),
         queue_items: 1_000.try_into().unwrap(),
         spill: default_spill(),
@@ -433,6 +434,24 @@ fn the_configuration_has_the_documented_fields_and_no_others() {
     config.validate().unwrap();
     assert!(read(r#"{"url":"x","org":"o","bucket":"b","token":{"env":"T"},"retries":3}"#).is_err());
     assert!(InfluxConfig { org: String::new(), ..config.clone() }.validate().is_err());
+    let long = |bucket: &str| {
+        let text = format!(
+            r#"{{"url":"http://db:8086","org":"o","bucket":"b","token":{{"env":"T"}},"retention":"7d",
+                "long_term":{{"bucket":"{bucket}","retention":"365d"}}}}"#
+        );
+        read(&text).unwrap()
+    };
+    assert!(long("b").validate().is_err(), "a bucket of its own");
+    long("long").validate().unwrap();
+    let second = long("long").long_term().unwrap();
+    assert_eq!((second.bucket.as_str(), second.retention), ("long", "365d".parse().ok()));
+    let long_term = long("long").long_term.unwrap();
+    let takes = |window: &str| {
+        let labels = Labels::from_pairs([("host", "a"), ("window", window)]);
+        long_term.takes(&MetricPoint { labels, ..point("a", 1.0) })
+    };
+    let taken = ["1h", "2h/10s", "1d", "59m", "10s", "1m/10s", "x"].map(takes);
+    assert_eq!(taken, [true, true, true, false, false, false, false]);
     let error = InfluxConfig { token: Secret::Given("a\nb".into()), ..config }.open().unwrap_err();
     assert!(error.to_string().starts_with("`token` is not usable"), "{error}");
 }

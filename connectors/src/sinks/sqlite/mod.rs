@@ -40,6 +40,7 @@
 //! [`Transition`]: tidewatch_dataflow::alert::Transition
 //! [`Transition::id`]: tidewatch_dataflow::alert::Transition::id
 
+mod archive;
 mod bounds;
 mod config;
 mod error;
@@ -50,6 +51,7 @@ mod store;
 mod tests;
 mod writers;
 
+pub use archive::{Scope, SqliteArchive, StoredPoint};
 pub use config::SqliteConfig;
 pub use error::SqliteError;
 pub use query::{LogCount, LogQuery, SeriesQuery, StoredIncident, StoredLine};

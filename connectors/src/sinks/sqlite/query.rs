@@ -2,7 +2,7 @@
 //! async code calls it on a thread for blocking work.
 
 use rusqlite::{Row, params, params_from_iter, types::Value};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use tidewatch_dataflow::record::Level;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
@@ -12,7 +12,7 @@ use super::store::SqliteStore;
 use super::writers::{LEVELS, labels_from_json, labels_json, level_number};
 
 /// No answer has more rows than this, whatever is asked for.
-const ROWS_MAX: usize = 10_000;
+pub(super) const ROWS_MAX: usize = 10_000;
 
 /// A search looks at this many words at most.
 const WORDS_MAX: usize = 16;
@@ -87,6 +87,34 @@ impl LogQuery {
     }
 }
 
+impl LogQuery {
+    /// Whether no line can match.
+    pub(super) fn finds_nothing(&self) -> bool {
+        self.nothing
+    }
+
+    /// The number of the least serious level that matches.
+    pub(super) fn least_level(&self) -> usize {
+        self.level.map_or(0, level_number)
+    }
+
+    /// The full-text query, unless any text matches.
+    pub(super) fn words(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+}
+
+/// What is selected of a line, for [`stored_line`].
+pub(super) const LINE_COLUMNS: &str = "time, level, host, service, message, extra,
+    (SELECT name FROM topic WHERE topic.id = log.topic), partition, \"offset\", line";
+
+/// What is selected of an incident, for [`stored_incident`]: its opening `o`, its last end `e` where it has one.
+pub(super) const INCIDENT_COLUMNS: &str =
+    "o.incident, o.rule, o.labels, o.severity, o.started_at, o.at, o.value,
+    o.summary, e.at, e.kind
+    FROM transition o LEFT JOIN transition e ON e.incident = o.incident AND e.sequence =
+        (SELECT max(sequence) FROM transition WHERE incident = o.incident AND kind <> 'opened')";
+
 fn level_named(name: &str) -> Option<Level> {
     LEVELS.into_iter().find(|level| level.as_str().eq_ignore_ascii_case(name))
 }
@@ -127,6 +155,7 @@ pub struct StoredIncident {
     /// Its rule.
     pub rule: String,
     /// Its group.
+    #[serde(serialize_with = "as_object")]
     pub group: Labels,
     /// Its severity.
     pub severity: String,
@@ -142,6 +171,11 @@ pub struct StoredIncident {
     pub value: f64,
     /// One sentence.
     pub summary: String,
+}
+
+/// Labels as an object, whose names are its keys.
+pub(super) fn as_object<S: Serializer>(labels: &Labels, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(labels.iter())
 }
 
 impl SqliteStore {
@@ -177,13 +211,12 @@ impl SqliteStore {
     /// # Errors
     /// [`SqliteError`] when the database does not answer.
     pub fn logs(&self, query: &LogQuery, limit: usize) -> Result<Vec<StoredLine>, SqliteError> {
-        if query.nothing {
+        if query.finds_nothing() {
             return Ok(Vec::new());
         }
-        let least = query.level.map_or(0, level_number);
+        let least = query.least_level();
         let limit = limit.min(ROWS_MAX);
-        let columns = "time, level, host, service, message, extra,
-            (SELECT name FROM topic WHERE topic.id = log.topic), partition, \"offset\", line";
+        let columns = LINE_COLUMNS;
         let mut values: Vec<Value> = vec![(least as i64).into(), (limit as i64).into()];
         let text = match &query.text {
             None => {
@@ -244,33 +277,32 @@ impl SqliteStore {
     /// [`SqliteError`] when the database does not answer.
     pub fn incidents(&self, limit: usize) -> Result<Vec<StoredIncident>, SqliteError> {
         self.read("read alerts from", |connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT o.incident, o.rule, o.labels, o.severity, o.started_at, o.at, o.value, o.summary,
-                        e.at, e.kind
-                 FROM transition o LEFT JOIN transition e ON e.incident = o.incident AND e.sequence =
-                    (SELECT max(sequence) FROM transition WHERE incident = o.incident AND kind <> 'opened')
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT {INCIDENT_COLUMNS}
                  WHERE o.kind = 'opened' ORDER BY o.decided_at DESC, o.id LIMIT ?1",
-            )?;
-            let rows = statement.query_map([limit.min(ROWS_MAX)], |row| {
-                Ok(StoredIncident {
-                    incident: row.get(0)?,
-                    rule: row.get(1)?,
-                    group: labels_from_json(&row.get::<_, String>(2)?),
-                    severity: row.get(3)?,
-                    started_at: row.get(4)?,
-                    opened_at: row.get(5)?,
-                    value: row.get(6)?,
-                    summary: row.get(7)?,
-                    ended_at: row.get(8)?,
-                    end: row.get(9)?,
-                })
-            })?;
+            ))?;
+            let rows = statement.query_map([limit.min(ROWS_MAX)], stored_incident)?;
             rows.collect()
         })
     }
 }
 
-fn stored_line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {
+pub(super) fn stored_incident(row: &Row<'_>) -> rusqlite::Result<StoredIncident> {
+    Ok(StoredIncident {
+        incident: row.get(0)?,
+        rule: row.get(1)?,
+        group: labels_from_json(&row.get::<_, String>(2)?),
+        severity: row.get(3)?,
+        started_at: row.get(4)?,
+        opened_at: row.get(5)?,
+        value: row.get(6)?,
+        summary: row.get(7)?,
+        ended_at: row.get(8)?,
+        end: row.get(9)?,
+    })
+}
+
+pub(super) fn stored_line(row: &Row<'_>) -> rusqlite::Result<StoredLine> {
     let level = LEVELS.get(row.get::<_, usize>(1)?).copied().unwrap_or_default();
     let topic: String = row.get(6)?;
     let (partition, offset, line): (i32, i64, u32) = (row.get(7)?, row.get(8)?, row.get(9)?);

@@ -90,10 +90,27 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Result<(), Sq
         transaction.execute_batch(TABLES).map_err(failed)?;
         transaction.pragma_update(None, "application_id", APPLICATION).map_err(failed)?;
         transaction.pragma_update(None, "user_version", VERSION).map_err(failed)?;
-    } else if application != APPLICATION {
-        return Err(SqliteError::Foreign { path: path.to_owned() });
-    } else if version != VERSION {
-        return Err(SqliteError::Schema { path: path.to_owned(), found: version });
+    } else {
+        ours(application, version, path)?;
     }
     transaction.commit().map_err(failed)
+}
+
+/// Checks that the file has the tables, without changing it.
+pub(super) fn verify(connection: &Connection, path: &Path) -> Result<(), SqliteError> {
+    let failed = |source| SqliteError::Database { what: "open", path: path.to_owned(), source };
+    let pragma = |name: &str| connection.pragma_query_value(None, name, |row| row.get(0));
+    let application: i64 = pragma("application_id").map_err(failed)?;
+    let version: i64 = pragma("user_version").map_err(failed)?;
+    ours(application, version, path)
+}
+
+fn ours(application: i64, version: i64, path: &Path) -> Result<(), SqliteError> {
+    if application != APPLICATION {
+        return Err(SqliteError::Foreign { path: path.to_owned() });
+    }
+    if version != VERSION {
+        return Err(SqliteError::Schema { path: path.to_owned(), found: version });
+    }
+    Ok(())
 }

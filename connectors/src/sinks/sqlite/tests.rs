@@ -248,6 +248,76 @@ async fn incidents_are_told_with_their_ends() {
     assert_eq!(f.store.incidents(1).unwrap().len(), 1);
 }
 
+fn within(since: u64, until: u64, host: Option<&str>, limit: usize) -> Scope {
+    let labels = host.map(|host| ("host".to_owned(), host.to_owned()));
+    Scope { since: at(since), until: at(until), labels: labels.into_iter().collect(), limit }
+}
+
+#[tokio::test]
+async fn somebody_else_reads_what_is_asked_for_while_it_is_written() {
+    let f = fixture(|_| {});
+    let archive = SqliteArchive::open(f.store.path()).unwrap();
+    let batch: Vec<MetricPoint> =
+        (0..10).flat_map(|s| [point("a", s * 10, s as f64), point("b", s * 10, 0.5)]).collect();
+    SqliteMetrics::new(f.store.clone()).write(&batch).await.unwrap();
+    let times = |measurement, scope: &Scope| {
+        let found = archive.points(measurement, scope).unwrap();
+        found.iter().map(|p| (p.time - NOW) / 1_000).collect::<Vec<_>>()
+    };
+    assert_eq!(times(Some("cpu"), &within(20, 50, Some("a"), 100)), [20, 30, 40]);
+    assert_eq!(times(None, &within(0, 100, Some("a"), 2)), [80, 90], "the newest, oldest first");
+    assert!(times(Some("mem"), &within(0, 100, None, 100)).is_empty());
+    assert!(times(None, &within(0, 100, Some("a\" or 1"), 100)).is_empty());
+    let both = archive.points(None, &within(90, 91, None, 10)).unwrap();
+    assert_eq!(
+        both.iter().map(|p| p.labels.get("host")).collect::<Vec<_>>(),
+        [Some("a"), Some("b")]
+    );
+    assert_eq!((both[0].fields["mean"], both[0].fields["count"]), (9.0, 2.0));
+    let window =
+        Scope { labels: vec![("window".into(), "1m".into())], ..within(0, 100, Some("a"), 10) };
+    assert!(archive.points(None, &window).unwrap().is_empty());
+
+    let lines = [
+        line(0, 0, Level::Info, "payment one timed out"),
+        line(1, 30, Level::Error, "payment two timed out"),
+        line(2, 10, Level::Error, "disk full"),
+        line(3, 20, Level::Error, "payment three timed out"),
+    ];
+    SqliteLogs::new(f.store.clone(), topics()).write(&lines).await.unwrap();
+    let found = |search: &str, scope: &Scope| {
+        let lines = archive.logs(&LogQuery::parse(search), scope).unwrap();
+        lines.into_iter().map(|line| line.message).collect::<Vec<_>>()
+    };
+    let all = within(0, 100, None, 100);
+    assert_eq!(
+        found("level:error timed", &all),
+        ["payment three timed out", "payment two timed out"]
+    );
+    assert_eq!(found("timed", &within(0, 30, Some("web-0"), 100)).len(), 2);
+    assert_eq!(found("timed", &within(0, 100, None, 1)), ["payment two timed out"]);
+    assert_eq!(found("", &within(5, 25, None, 100)), ["disk full", "payment three timed out"]);
+    assert_eq!(found("\"", &all), Vec::<String>::new());
+
+    let history = [
+        transition("a", 0, 0, TransitionKind::Opened),
+        transition("a", 0, 1, TransitionKind::Ended(EndReason::Recovered)),
+        transition("b", 50, 0, TransitionKind::Opened),
+    ];
+    SqliteTransitions::new(f.store.clone()).write(&history).await.unwrap();
+    let groups = |words: &[&str], open, scope: &Scope| {
+        let found = archive.incidents(words, open, scope).unwrap();
+        found.iter().map(|i| i.group.get("host").unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let all = within(0, 1_000, None, 10);
+    assert_eq!(groups(&[], false, &all), ["a", "b"]);
+    assert_eq!(groups(&[], true, &all), ["b"]);
+    assert_eq!(groups(&["CPU", "above"], false, &within(0, 1_000, Some("a"), 10)), ["a"]);
+    assert_eq!(groups(&["memory"], false, &all), Vec::<String>::new());
+    assert_eq!(groups(&[], false, &within(302, 1_000, None, 10)), ["b"], "a was over before");
+    assert_eq!(groups(&[], false, &within(0, 340, None, 10)), ["a"], "b opened later");
+}
+
 #[tokio::test]
 async fn what_is_too_old_is_deleted() {
     let f = fixture(|config| config.retention = Duration::from_secs(60).into());
@@ -306,6 +376,8 @@ async fn a_batch_larger_than_the_store_is_refused_for_good() {
 
 #[test]
 fn strange_files_are_refused_with_a_remedy() {
+    let nowhere = tempfile::tempdir().unwrap().path().join("none.db");
+    assert!(SqliteArchive::open(&nowhere).is_err() && !nowhere.exists(), "asking creates nothing");
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
     let refusal = || SqliteStore::open(&config).unwrap_err().to_string();
