@@ -156,7 +156,11 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
     let mut failed = None;
     let resumption = shared.resumption.take(local_workers, || {
         let resumed = shared.durability.resume(&begin, size).and_then(|mut resumption| {
-            quarantine::settle(&shared.spec, Arc::make_mut(&mut resumption.ingest))?;
+            let ingest = Arc::make_mut(&mut resumption.ingest);
+            quarantine::settle(&shared.spec, ingest)?;
+            if resumption.fence.is_some() {
+                ingest.admit_under(&begin.partitions, shared.spec.ingest.out_of_orderness);
+            }
             shared.outputs.resume(&resumption)?;
             Ok(resumption)
         });
@@ -185,6 +189,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         processes: worker.peers() / local_workers,
         checkpoints: resumed.keeper.clone().map(|keeper| (keeper, pace)),
         counters: Arc::clone(&shared.counters.ingest),
+        first: resumed.ingest.first.clone(),
     };
     let mut control = ControlPlane::new(
         worker,

@@ -65,6 +65,8 @@ pub struct Direction {
     pub checkpoints: Option<(Arc<Keeper>, CheckpointPace)>,
     /// Counts decisions.
     pub counters: Arc<IngestCounters>,
+    /// What the run begins with, to be journaled before anything else; the facts have it already.
+    pub first: Vec<Decision>,
 }
 
 /// One worker's end of the control plane. [`ControlPlane::pump`] is called after every step of the worker.
