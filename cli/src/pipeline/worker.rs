@@ -247,6 +247,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         process: size.process,
         cutting: None,
         requested: false,
+        has_failed: outcome.is_err(),
         seen: None,
     };
     let pulse = shared.pulse.join();
@@ -278,6 +279,8 @@ struct Driver<'a> {
     /// The cut whose outputs this process has still to make durable.
     cutting: Option<Cut>,
     requested: bool,
+    /// Whether there is no dataflow to go on with.
+    has_failed: bool,
     seen: Option<EventTime>,
 }
 
@@ -323,7 +326,10 @@ impl Driver<'_> {
         }
         if !self.requested && self.shared.stop.load(Ordering::Relaxed) {
             self.requested = true;
-            control.request_stop();
+            match self.has_failed || ended.is_err() {
+                true => control.request_end(),
+                false => control.request_stop(),
+            }
         }
         control.pump();
         ended
