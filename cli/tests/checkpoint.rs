@@ -22,7 +22,7 @@ use tidewatch_connectors::state::DirectoryStore;
 use tidewatch_dataflow::checkpoint::{
     Cut, Fence, Keeper, KeeperConfig, PieceWriter, RunInfo, StateStore, WorkerPieces,
 };
-use tidewatch_dataflow::ingest::{Decision, Facts, Quarantined, ResumePoint};
+use tidewatch_dataflow::ingest::{Decision, Facts, Quarantined, ResumePoint, StoreJournal};
 use tidewatch_dataflow::record::PartitionId;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
@@ -284,6 +284,28 @@ fn every_changed_byte_is_found() {
         }
     }
     assert!(tried > 80, "{tried}");
+}
+
+/// The journal, the outbox and the claims of runs stand beside the checkpoints.
+#[test]
+fn what_is_damaged_beside_the_checkpoints_is_found() {
+    let fixture = Fixture::new();
+    let fence = Fence::of(fixture.store.clone(), 2);
+    let store: &dyn StateStore = &*fixture.store;
+    StoreJournal::write_first(store, &fence, vec!["t".to_owned()], vec![quarantine()]).unwrap();
+    store.create("outbox/readme", b"not ours").unwrap();
+    assert_eq!(fixture.tell(&["verify"]).unwrap().1, 0);
+    for object in ["journal/00000002-0000000000", "runs/00000001"] {
+        fixture.damage(object, |bytes| *bytes.last_mut().unwrap() ^= 1);
+        let (told, code) = fixture.tell(&["verify"]).unwrap();
+        assert_eq!(code, 1);
+        let line = format!("  {object}: it is damaged (its checksum is wrong)\n");
+        assert!(told.contains(&line) && told.contains("2-0000000002  whole"), "{told}");
+        let (told, _) = fixture.tell(&["verify", "--json"]).unwrap();
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        assert_eq!(told["beside"][0]["object"], object);
+        fixture.damage(object, |bytes| *bytes.last_mut().unwrap() ^= 1);
+    }
 }
 
 #[test]

@@ -160,7 +160,11 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
     let mut failed = None;
     let resumption = shared.resumption.take(local_workers, || {
         let resumed = shared.durability.resume(&begin, size).and_then(|mut resumption| {
-            quarantine::settle(&shared.spec, Arc::make_mut(&mut resumption.ingest))?;
+            let ingest = Arc::make_mut(&mut resumption.ingest);
+            quarantine::settle(&shared.spec, ingest)?;
+            if resumption.fence.is_some() {
+                ingest.admit_under(&begin.partitions, shared.spec.ingest.out_of_orderness);
+            }
             shared.outputs.resume(&resumption)?;
             Ok(resumption)
         });
@@ -189,6 +193,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         processes: worker.peers() / local_workers,
         checkpoints: resumed.keeper.clone().map(|keeper| (keeper, pace)),
         counters: Arc::clone(&shared.counters.ingest),
+        first: resumed.ingest.first.clone(),
     };
     let mut control = ControlPlane::new(
         worker,
@@ -246,6 +251,7 @@ pub fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PipelineError> {
         process: size.process,
         cutting: None,
         requested: false,
+        has_failed: outcome.is_err(),
         seen: None,
     };
     let pulse = shared.pulse.join();
@@ -277,6 +283,8 @@ struct Driver<'a> {
     /// The cut whose outputs this process has still to make durable.
     cutting: Option<Cut>,
     requested: bool,
+    /// Whether there is no dataflow to go on with.
+    has_failed: bool,
     seen: Option<EventTime>,
 }
 
@@ -322,7 +330,10 @@ impl Driver<'_> {
         }
         if !self.requested && self.shared.stop.load(Ordering::Relaxed) {
             self.requested = true;
-            control.request_stop();
+            match self.has_failed || ended.is_err() {
+                true => control.request_end(),
+                false => control.request_stop(),
+            }
         }
         control.pump();
         ended

@@ -8,7 +8,7 @@ use tidewatch_testkit::wait_for;
 
 use crate::history::{Excuse, History};
 use crate::producer::Producer;
-use crate::program::{Launcher, Metrics, Program, Size, exists, send};
+use crate::program::{Launcher, Program, Size, exists, send};
 use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::state::State;
@@ -271,9 +271,8 @@ impl<'a> Chaos<'a> {
     }
 
     fn hang(&mut self, label: &str) {
-        self.is_reading();
-        // Its first sign of life comes a moment later.
-        std::thread::sleep(self.random.millis(1_000, 2_000));
+        self.is_up();
+        std::thread::sleep(self.random.millis(0, 1_000));
         let Some(pid) = self.member() else { return };
         let before = self.program.members();
         let event = self
@@ -311,7 +310,7 @@ impl<'a> Chaos<'a> {
 
     /// Starts a second run beside the first, which has to leave.
     fn usurp(&mut self, label: &str) {
-        self.is_reading();
+        self.is_up();
         let size = Self::size(&mut self.random, self.recovers);
         let Size { workers, processes } = size;
         let what = format!("kill {label}: a second run at -w {workers} -n {processes}");
@@ -331,12 +330,12 @@ impl<'a> Chaos<'a> {
         self.died();
     }
 
-    /// Waits until the members have begun to read, which is when they can be found to hang.
-    fn is_reading(&mut self) {
-        let has_read = |metrics: &Metrics| metrics.of("tidewatch_source_records_total") > 0.0;
+    /// Waits until each member has given a sign of life, from when on it can be found to hang. While the broker is
+    /// just starting again that takes as long as it does.
+    fn is_up(&mut self) {
         wait_for(RESTART_WITHIN, || {
             self.keep_running();
-            self.program.metrics().filter(has_read)
+            self.program.is_up().then_some(())
         });
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
@@ -77,8 +78,9 @@ impl Launcher {
 
     /// Starts it at a size.
     pub fn start(&self, size: Size) -> Program {
-        let log = File::options().create(true).append(true).open(self.folder.join("log"));
-        let log = log.unwrap();
+        let path = self.folder.join("log");
+        let log = File::options().create(true).append(true).open(&path).unwrap();
+        let log_from = log.metadata().unwrap().len();
         let child = Command::new(&self.program)
             .args(["run", "-c"])
             .arg(self.file())
@@ -89,7 +91,7 @@ impl Launcher {
             .stderr(log)
             .spawn()
             .unwrap();
-        Program { child, port: self.port, size }
+        Program { child, port: self.port, size, log: path, log_from }
     }
 }
 
@@ -105,6 +107,9 @@ pub struct Program {
     child: Child,
     port: u16,
     pub size: Size,
+    /// Its log, and how long that was before.
+    log: PathBuf,
+    log_from: u64,
 }
 
 impl Drop for Program {
@@ -118,6 +123,16 @@ impl Program {
     /// The members that live now, in no certain order.
     pub fn members(&self) -> Vec<u32> {
         children(self.child.id())
+    }
+
+    /// Whether each member that lives now has given a sign of life, by what its supervisor says.
+    pub fn is_up(&self) -> bool {
+        let mut log = File::open(&self.log).unwrap();
+        log.seek(SeekFrom::Start(self.log_from)).unwrap();
+        let mut text = Vec::new();
+        log.read_to_end(&mut text).unwrap();
+        let text = String::from_utf8_lossy(&text);
+        text.rfind("all members are up") > text.rfind("members started")
     }
 
     /// Sends a signal to the supervisor.

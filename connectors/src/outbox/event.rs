@@ -1,22 +1,14 @@
-//! What is written down about notifications, and the objects it is written into.
-//!
-//! ```text
-//!  outbox/RUN-SEQUENCE:  "tidewatch" │ 'O' │ schema: 2 bytes │ crc32 of the payload: 4 bytes │ payload: postcard
-//! ```
-//! The frame is that of all objects of the checkpoint layer.
+//! What is written down about notifications, and the objects it is written into: `outbox/RUN-SEQUENCE`, in the
+//! [frame](tidewatch_dataflow::checkpoint::frame) of all objects of the checkpoint layer.
 
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use tidewatch_dataflow::alert::{IncidentId, Transition, TransitionKind};
-use tidewatch_dataflow::checkpoint::{StoreError, encode};
+use tidewatch_dataflow::checkpoint::StoreError;
+use tidewatch_dataflow::checkpoint::frame::{FrameError, Kind, frame, unframe};
 use tidewatch_dataflow::time::EventTime;
-
-/// The schema that this version writes and reads.
-const SCHEMA: u16 = 2;
-const MAGIC: &[u8; 10] = b"tidewatchO";
-const HEADER: usize = MAGIC.len() + 2 + 4;
 
 /// The folder of the objects.
 pub(super) const FOLDER: &str = "outbox/";
@@ -40,8 +32,9 @@ pub enum OutboxError {
     },
     /// Another version of tidewatch wrote an object.
     #[error(
-        "could not read `{name}` of the outbox: it has schema {found} and this version reads {SCHEMA}; start the \
-         version that wrote it, or begin with a new `store`"
+        "could not read `{name}` of the outbox: it has schema {found} and this version reads {reads}; start the \
+         version that wrote it, or begin with a new `store`",
+        reads = Kind::Outbox.schema()
     )]
     Schema {
         /// Name of the object.
@@ -114,7 +107,7 @@ pub struct Event {
     pub ends: bool,
     /// What is known.
     pub what: What,
-    /// With the intent of an opening, the opening itself: should the run die before a checkpoint knows of it,
+    /// With the intent of an opening that the run itself has decided, the opening: should the run die before a checkpoint knows of it,
     /// and the rule be changed or gone by the next, this is all that is left to end the incident with.
     pub opening: Option<Arc<Transition>>,
 }
@@ -142,35 +135,16 @@ impl Event {
 
 /// The content of an object.
 pub(super) fn seal(events: &[Event]) -> Vec<u8> {
-    let payload = encode(events);
-    let mut bytes = Vec::with_capacity(HEADER + payload.len());
-    bytes.extend_from_slice(MAGIC);
-    bytes.extend_from_slice(&SCHEMA.to_le_bytes());
-    bytes.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
-    bytes.extend_from_slice(&payload);
-    bytes
+    frame(Kind::Outbox, &events)
 }
 
 /// The events in object `name`.
 pub(super) fn open(name: &str, bytes: &[u8]) -> Result<Vec<Event>, OutboxError> {
-    let damaged = |reason: String| OutboxError::Damaged { name: name.to_owned(), reason };
-    let foreign = || damaged("it is not an object of an outbox".to_owned());
-    let (header, payload) = bytes.split_at_checked(HEADER).ok_or_else(foreign)?;
-    let (magic, rest) = header.split_at(MAGIC.len());
-    let [s0, s1, c0, c1, c2, c3] = rest else { return Err(foreign()) };
-    if magic != MAGIC {
-        return Err(foreign());
-    }
-    let found = u16::from_le_bytes([*s0, *s1]);
-    if found != SCHEMA {
-        return Err(OutboxError::Schema { name: name.to_owned(), found });
-    }
-    if crc32fast::hash(payload) != u32::from_le_bytes([*c0, *c1, *c2, *c3]) {
-        return Err(damaged("its checksum is wrong".to_owned()));
-    }
-    match postcard::take_from_bytes(payload) {
-        Ok((events, [])) => Ok(events),
-        Ok((_, rest)) => Err(damaged(format!("it has {} bytes too many", rest.len()))),
-        Err(error) => Err(damaged(error.to_string())),
-    }
+    unframe(Kind::Outbox, bytes).map_err(|error| {
+        let name = name.to_owned();
+        match error {
+            FrameError::Schema { found, .. } => OutboxError::Schema { name, found },
+            other => OutboxError::Damaged { name, reason: other.to_string() },
+        }
+    })
 }

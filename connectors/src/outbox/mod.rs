@@ -220,6 +220,10 @@ impl Outbox {
         lock(&self.shared.knowledge).configure(channel);
     }
 
+    fn decides(&self, transition: &Transition) -> bool {
+        lock(&self.shared.knowledge).decides(transition)
+    }
+
     fn judge(&self, channel: &Arc<str>, transition: &Transition) -> Verdict {
         lock(&self.shared.knowledge).judge(channel, transition)
     }

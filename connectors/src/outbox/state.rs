@@ -127,7 +127,7 @@ pub(super) struct Knowledge {
     version: u64,
     channels: BTreeMap<Arc<str>, Channel>,
     /// Openings that may have been told and that some kept checkpoint does not know of, with the last run that
-    /// may have told them.
+    /// decided and may have told them.
     openings: BTreeMap<IncidentId, (u64, Arc<Transition>)>,
     run: u64,
     /// Where this run began: it decides everything after this.
@@ -257,6 +257,11 @@ impl Knowledge {
             step.is_passed = true;
         }
         verdict
+    }
+
+    /// Whether `transition` was decided after the cut that this run goes on from.
+    pub(super) fn decides(&self, transition: &Transition) -> bool {
+        transition.decided_at > self.resumed_at
     }
 
     /// The channels on which the opening of `incident` was attempted.

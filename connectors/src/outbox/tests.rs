@@ -646,3 +646,20 @@ async fn openings_are_known_until_checkpoints_know_them() {
     }
     assert_eq!(outbox.snapshot().openings(), 0);
 }
+
+/// One that waited at the cut is told by the next run, which dies, too: the cut knew of it, and perhaps of its end.
+#[tokio::test]
+async fn what_waited_at_the_cut_is_known_to_it() {
+    let (_, store) = memory();
+    let opening = sample::opening();
+    let decided = opening.transition.decided_at;
+    let open = |restored: OutboxState, at: EventTime| {
+        Outbox::open(Arc::clone(&store), claim(&store), restored, at, KEEP).unwrap()
+    };
+    let earlier = EventTime::from_millis(decided.as_millis() - 1);
+    let waiting = open(OutboxState::default(), earlier).snapshot();
+    let next = open(waiting.clone(), decided);
+    let mut mail = Outboxed::new(&next, "email/oncall", Script::default());
+    mail.write(std::slice::from_ref(&opening)).await.unwrap();
+    assert_eq!(open(waiting, decided).openings(), []);
+}

@@ -58,7 +58,12 @@ impl<W: SinkWriter<Item = Notification>> Outboxed<W> {
     }
 
     fn event(&self, transition: &Transition, what: What) -> Event {
-        Event::new(&self.channel, transition, what)
+        let mut event = Event::new(&self.channel, transition, what);
+        if !self.outbox.decides(transition) {
+            // It was waiting at the cut that this run goes on from, whose state has the incident, open or ended.
+            event.opening = None;
+        }
+        event
     }
 
     fn given_up(&self, reason: &str) -> ConnectorError {

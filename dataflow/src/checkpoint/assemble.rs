@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::manifest::{OperatorPart, Part, PieceRef, name};
-use super::{CheckpointError, Cut, PieceContent, StateStore, WorkerPieces};
+use super::{CheckpointError, Cut, PieceContent, StateStore, StoreError, WorkerPieces};
 
 /// Which piece: operator, worker and name.
 type Key = (Box<str>, usize, Box<str>);
@@ -122,7 +122,15 @@ impl Assembly {
             (live * 2 < size).then(|| (live * 1_000 / size.max(1), object.to_owned()))
         });
         let Some((_, object)) = sparse.min() else { return Ok(()) };
-        let old = store.read(&object)?;
+        let old = match store.read(&object) {
+            Ok(old) => old,
+            Err(error @ StoreError::Failed { .. }) => {
+                // It can wait until the next cut, or for ever.
+                tracing::warn!(object, %error, "could not read an old checkpoint object to copy from it");
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
         for place in places.values_mut().filter(|place| place.object == object) {
             let from = usize::try_from(place.offset).unwrap_or(usize::MAX);
             let to = from.saturating_add(usize::try_from(place.length).unwrap_or(usize::MAX));
@@ -144,5 +152,54 @@ fn append(content: &mut Vec<u8>, object: &str, bytes: &[u8]) -> Place {
         offset,
         length: bytes.len() as u64,
         checksum: crc32fast::hash(bytes),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoint::{ObjectInfo, Piece};
+    use crate::time::EventTime;
+
+    /// A store that does not answer.
+    struct Silent;
+
+    fn failed<T>(action: &'static str, name: &str) -> Result<T, StoreError> {
+        Err(StoreError::Failed { action, name: name.to_owned(), source: "no answer".into() })
+    }
+
+    impl StateStore for Silent {
+        fn create(&self, name: &str, _: &[u8]) -> Result<(), StoreError> {
+            failed("create", name)
+        }
+        fn read(&self, name: &str) -> Result<Vec<u8>, StoreError> {
+            failed("read", name)
+        }
+        fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
+            failed("list", prefix)
+        }
+        fn delete(&self, name: &str) -> Result<(), StoreError> {
+            failed("delete", name)
+        }
+    }
+
+    #[test]
+    fn old_objects_are_left_alone_while_the_store_does_not_answer() {
+        let mut assembly = Assembly::new(1, 0);
+        let mut build = |sequence, small: PieceContent| {
+            let large = PieceContent::New(vec![sequence as u8; 1_000]);
+            let piece = |name: &str, content| Piece { name: name.into(), content };
+            let pieces = vec![piece("large", large), piece("small", small)];
+            let shares = vec![(0, vec![("operator".into(), pieces)])];
+            let cut = Cut { sequence, at: EventTime::from_millis(sequence) };
+            assembly.build(&Silent, cut, shares, Vec::new()).unwrap()
+        };
+        let first = build(1, PieceContent::New(vec![7; 10]));
+        // Less than half of the first object is in use now: it would be read and copied from.
+        let second = build(2, PieceContent::Same);
+        let (Some((one, _)), Some((two, content))) = (first.pieces, second.pieces) else {
+            panic!("both cuts have something new");
+        };
+        assert_eq!((second.part.objects, content.len()), (vec![two, one], 1_000));
     }
 }

@@ -9,8 +9,11 @@ use serde::de::DeserializeOwned;
 
 use super::encode;
 
-/// The schema that this version writes. It reads this one and, once there has been one, the one before.
+/// The schema that this version writes, of all but the outbox. It reads this one and, once there has been one, the one
+/// before.
 pub const SCHEMA: u16 = 1;
+/// The schema of the outbox.
+const OUTBOX_SCHEMA: u16 = 2;
 
 const MAGIC: &[u8; 9] = b"tidewatch";
 const HEADER: usize = MAGIC.len() + 1 + 2 + 4;
@@ -26,12 +29,14 @@ pub enum FrameError {
     },
     /// Another version of tidewatch wrote it.
     #[error(
-        "it has schema {found} and this version reads {SCHEMA}: start the version that wrote it, or begin \
+        "it has schema {found} and this version reads {read}: start the version that wrote it, or begin \
          with a new `store`"
     )]
     Schema {
         /// The schema found.
         found: u16,
+        /// The schema that this version reads.
+        read: u16,
     },
     /// Its checksum is wrong, or it is cut off.
     #[error("it is damaged ({0})")]
@@ -49,6 +54,8 @@ pub enum Kind {
     Manifest,
     /// Decisions of the director.
     Journal,
+    /// What people were told.
+    Outbox,
 }
 
 impl Kind {
@@ -58,6 +65,7 @@ impl Kind {
             Kind::Part => b'P',
             Kind::Manifest => b'M',
             Kind::Journal => b'J',
+            Kind::Outbox => b'O',
         }
     }
 
@@ -67,6 +75,15 @@ impl Kind {
             Kind::Part => "part",
             Kind::Manifest => "manifest",
             Kind::Journal => "journal",
+            Kind::Outbox => "part of the outbox",
+        }
+    }
+
+    /// The schema that this version writes and reads.
+    pub fn schema(self) -> u16 {
+        match self {
+            Kind::Outbox => OUTBOX_SCHEMA,
+            _ => SCHEMA,
         }
     }
 }
@@ -77,17 +94,17 @@ pub fn frame<T: Serialize>(kind: Kind, value: &T) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(HEADER + payload.len());
     bytes.extend_from_slice(MAGIC);
     bytes.push(kind.code());
-    bytes.extend_from_slice(&SCHEMA.to_le_bytes());
+    bytes.extend_from_slice(&kind.schema().to_le_bytes());
     bytes.extend_from_slice(&crc32fast::hash(&payload).to_le_bytes());
     bytes.extend_from_slice(&payload);
     bytes
 }
 
-/// The value in a frame.
+/// The payload in a frame that is whole.
 ///
 /// # Errors
 /// [`FrameError`].
-pub fn unframe<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, FrameError> {
+pub fn payload(kind: Kind, bytes: &[u8]) -> Result<&[u8], FrameError> {
     let foreign = FrameError::Foreign { kind: kind.name() };
     let (header, payload) = bytes.split_at_checked(HEADER).ok_or(foreign.clone())?;
     let (magic, rest) = header.split_at(MAGIC.len());
@@ -95,14 +112,22 @@ pub fn unframe<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, Frame
     if magic != MAGIC || *code != kind.code() {
         return Err(foreign);
     }
-    let found = u16::from_le_bytes([*s0, *s1]);
-    if found != SCHEMA {
-        return Err(FrameError::Schema { found });
+    let (found, read) = (u16::from_le_bytes([*s0, *s1]), kind.schema());
+    if found != read {
+        return Err(FrameError::Schema { found, read });
     }
     if crc32fast::hash(payload) != u32::from_le_bytes([*c0, *c1, *c2, *c3]) {
         return Err(FrameError::Damaged("its checksum is wrong".to_owned()));
     }
-    match postcard::take_from_bytes(payload) {
+    Ok(payload)
+}
+
+/// The value in a frame.
+///
+/// # Errors
+/// [`FrameError`].
+pub fn unframe<T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, FrameError> {
+    match postcard::take_from_bytes(payload(kind, bytes)?) {
         Ok((value, [])) => Ok(value),
         Ok((_, rest)) => Err(FrameError::Damaged(format!("{} bytes too many", rest.len()))),
         Err(error) => Err(FrameError::Damaged(error.to_string())),
@@ -132,6 +157,6 @@ mod tests {
         );
         let mut newer = bytes;
         newer[10] = 9;
-        assert_eq!(read(&newer), Err(FrameError::Schema { found: 9 }));
+        assert_eq!(read(&newer), Err(FrameError::Schema { found: 9, read: SCHEMA }));
     }
 }

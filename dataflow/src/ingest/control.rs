@@ -65,6 +65,8 @@ pub struct Direction {
     pub checkpoints: Option<(Arc<Keeper>, CheckpointPace)>,
     /// Counts decisions.
     pub counters: Arc<IngestCounters>,
+    /// What the run begins with, to be journaled before anything else; the facts have it already.
+    pub first: Vec<Decision>,
 }
 
 /// One worker's end of the control plane. [`ControlPlane::pump`] is called after every step of the worker.
@@ -77,6 +79,8 @@ pub struct ControlPlane {
     pace: Pace,
     /// Runs from when a stop is wanted.
     stopping: Option<Pace>,
+    /// Whether nothing is to be waited for.
+    is_ending: bool,
 }
 
 /// How often a source is woken that nothing else wakes: it looks at its timers, and whether a full sink has
@@ -149,6 +153,7 @@ impl ControlPlane {
             director,
             pace: Pace::new(WAKE_EVERY),
             stopping: None,
+            is_ending: false,
         }
     }
 
@@ -180,6 +185,7 @@ impl ControlPlane {
     fn direct(&mut self) {
         let Some(director) = &mut self.director else { return };
         for message in self.shared.heard.borrow_mut().drain(..) {
+            self.is_ending |= message == Control::EndWanted;
             if message == Control::StopWanted && self.stopping.is_none() {
                 let mut patience = Pace::new(STOP_WAITS);
                 patience.is_due();
@@ -202,9 +208,8 @@ impl ControlPlane {
                 activator.activate();
             }
         }
-        if let Some(patience) = &mut self.stopping
-            && (!director.is_cutting(capability) || patience.is_due())
-        {
+        let is_over = |patience: &mut Pace| !director.is_cutting(capability) || patience.is_due();
+        if self.is_ending || self.stopping.as_mut().is_some_and(is_over) {
             messages.push(Control::Stop);
             self.director = None;
         }
@@ -226,6 +231,11 @@ impl ControlPlane {
     /// Asks the director to stop every worker, after one more checkpoint if that can be had within seconds.
     pub fn request_stop(&self) {
         self.send(Control::StopWanted);
+    }
+
+    /// Asks the director to stop every worker at once, since this one cannot go on.
+    pub fn request_end(&self) {
+        self.send(Control::EndWanted);
     }
 
     /// On worker 0, why nothing can be decided any more: the run is to end.
@@ -313,6 +323,7 @@ impl Shared {
             | Control::Part { .. }
             | Control::Ended { .. }
             | Control::StopWanted
+            | Control::EndWanted
                 if directs =>
             {
                 self.heard.borrow_mut().push(message);

@@ -75,6 +75,8 @@ pub(super) struct Director {
     peers: usize,
     processes: usize,
     counters: std::sync::Arc<IngestCounters>,
+    /// Whether what the run begins with is not durable yet.
+    is_beginning: bool,
     /// How many records this process had read when it read last, and how long ago that is.
     read: (u64, Stopwatch),
 }
@@ -86,7 +88,7 @@ impl Director {
         peers: usize,
         before: Known,
     ) -> Self {
-        let Direction { journal, processes, checkpoints, counters } = direction;
+        let Direction { journal, processes, checkpoints, counters, first } = direction;
         let reached = before.reached;
         counters.recreated.store(before.generations.count(), Ordering::Relaxed);
         let every = checkpoints.as_ref().map(|(_, pace)| pace.every);
@@ -96,7 +98,7 @@ impl Director {
         let recreated = Recreated::new(every.map(|_| before.resumed_at), patience);
         let cuts = checkpoints
             .map(|(keeper, CheckpointPace { every, grid })| Cuts::new(every, grid, keeper));
-        Director {
+        let mut director = Director {
             config,
             journal,
             undone: VecDeque::new(),
@@ -112,8 +114,14 @@ impl Director {
             peers,
             processes,
             counters,
+            is_beginning: !first.is_empty(),
             read: (0, Stopwatch::start()),
+        };
+        if director.is_beginning {
+            director.append(first);
+            director.undone.push_back((None, EventTime::MIN));
         }
+        director
     }
 
     fn record(&mut self, decisions: Vec<Decision>, then: Control) {
@@ -177,11 +185,13 @@ impl Director {
         self.renew(board);
         for _ in 0..self.journal.take_durable() {
             if let Some((message, bound)) = self.undone.pop_front() {
+                self.is_beginning = false;
                 orders.messages.extend(message);
                 self.bound = bound.max(self.bound);
             }
         }
-        (orders.hold, orders.reached) = (Some(self.bound), self.bound);
+        let hold = if self.is_beginning { self.before.resumed_at } else { self.bound };
+        (orders.hold, orders.reached) = (Some(hold), self.bound);
         let moves = self.moves();
         if let Some(cuts) = &mut self.cuts {
             cuts.go_on(capability, moves, self.journal.mark(), self.processes, &mut orders);
@@ -189,7 +199,7 @@ impl Director {
                 self.recreated.committed(cut);
             }
             let hold = cuts.hold(self.peers);
-            orders.hold = hold.map_or(orders.hold, |at| Some(at.min(self.bound)));
+            orders.hold = orders.hold.map(|bound| hold.map_or(bound, |at| at.min(bound)));
         }
         orders
     }
@@ -285,8 +295,11 @@ impl Director {
                 self.append(decisions.clone());
                 self.undone.push_back((None, EventTime::MIN));
             }
-            Control::Discovered { .. } => {
+            Control::Discovered { partition } => {
                 self.counters.count_decisions(DecisionKind::Discovered, 1);
+                let (partition, out_of_orderness) = (*partition, self.config.out_of_orderness);
+                self.append(vec![Decision::Bound { partition, from: 0, out_of_orderness }]);
+                self.undone.push_back((None, EventTime::MIN));
             }
             Control::Recreated { topic } => {
                 let is_news = self.recreated.find(*topic);

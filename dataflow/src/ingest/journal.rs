@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -76,11 +77,20 @@ pub enum Decision {
         /// Number of the generation.
         generation: u32,
     },
+    /// How far behind the newest record the watermark of a partition stays, for records from an offset on.
+    Bound {
+        /// The partition.
+        partition: PartitionId,
+        /// The first offset it holds for.
+        from: i64,
+        /// The bound.
+        out_of_orderness: Duration,
+    },
 }
 
 /// All decisions that are known, in a form that forgets order and repetition.
 ///
-/// Bound: one floor for each return of a partition, one entry for each refused or skipped record, since the
+/// Bound: one floor for each return of a partition, one bound for each change of the configuration, one entry for each refused or skipped record, since the
 /// oldest record that may be read again; see [`Facts::forget_before`]. And [`Quarantined::MAX`] groups, which is
 /// for the caller to see to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +106,9 @@ pub struct Facts {
     quarantined: BTreeMap<Quarantined, EventTime>,
     /// Which topics of their names all of this is about.
     generations: Generations,
+    /// Bounds of each partition; in a checkpoint they are a piece of their own.
+    #[serde(skip)]
+    bounds: BTreeMap<(PartitionId, i64), Duration>,
 }
 
 /// What is known of a partition's taking part.
@@ -114,8 +127,22 @@ fn later(known: &mut BTreeMap<PartitionId, i64>, partition: PartitionId, from: i
     *offset = from.max(*offset);
 }
 
+/// What `known` says of records of `partition` from `offset` on, in order: of what begins earlier, only the last.
+fn from<T: Copy>(
+    known: &BTreeMap<(PartitionId, i64), T>,
+    partition: PartitionId,
+    offset: i64,
+) -> Vec<(i64, T)> {
+    let all = (partition, i64::MIN)..=(partition, i64::MAX);
+    let mut found: Vec<_> = known.range(all).map(|((_, from), value)| (*from, *value)).collect();
+    let begun = found.iter().filter(|(from, _)| *from <= offset).count();
+    found.drain(..begun.saturating_sub(1));
+    found
+}
+
 impl Facts {
-    /// Adds a decision; adding one twice changes nothing, and of two floors from one offset the later holds.
+    /// Adds a decision; adding one twice changes nothing. Of two floors from one offset the later instant holds, of two
+    /// bounds the one that was decided last.
     pub fn learn(&mut self, decision: Decision) {
         match decision {
             Decision::Floor { partition, from, floor } => {
@@ -136,6 +163,9 @@ impl Facts {
                 *known = from.min(*known);
             }
             Decision::Recreated { topic, generation } => self.generations.find(topic, generation),
+            Decision::Bound { partition, from, out_of_orderness } => {
+                self.bounds.insert((partition, from), out_of_orderness);
+            }
         }
     }
 
@@ -220,18 +250,27 @@ impl Facts {
         let recreated = self.generations.found();
         let recreated =
             recreated.map(|(topic, generation)| Decision::Recreated { topic, generation });
-        facts.chain(reached).chain(quarantined).chain(recreated)
+        facts.chain(reached).chain(quarantined).chain(recreated).chain(self.all_bounds())
+    }
+
+    /// All bounds, as decisions.
+    pub(super) fn all_bounds(&self) -> impl Iterator<Item = Decision> + '_ {
+        self.bounds.iter().map(|((partition, from), bound)| Decision::Bound {
+            partition: *partition,
+            from: *from,
+            out_of_orderness: *bound,
+        })
+    }
+
+    /// Bounds of `partition` for records from `offset` on, in order: of those that begin earlier, only the last.
+    pub fn bounds(&self, partition: PartitionId, offset: i64) -> Vec<(i64, Duration)> {
+        from(&self.bounds, partition, offset)
     }
 
     /// Floors of `partition` for records from `offset` on, in order: of those that begin earlier, only the
     /// last, since floors rise.
     pub fn floors(&self, partition: PartitionId, offset: i64) -> Vec<(i64, EventTime)> {
-        let all = (partition, i64::MIN)..=(partition, i64::MAX);
-        let mut floors: Vec<_> =
-            self.floors.range(all).map(|((_, from), floor)| (*from, *floor)).collect();
-        let begun = floors.iter().filter(|(from, _)| *from <= offset).count();
-        floors.drain(..begun.saturating_sub(1));
-        floors
+        from(&self.floors, partition, offset)
     }
 
     /// Whether the record is refused.
@@ -251,6 +290,10 @@ impl Facts {
             let from = *from;
             self.floors.retain(|(p, o), _| *p != partition || *o >= from);
         }
+        if let Some((from, _)) = self.bounds(partition, offset).first() {
+            let from = *from;
+            self.bounds.retain(|(p, o), _| *p != partition || *o >= from);
+        }
         self.refused.retain(|(p, o)| *p != partition || *o >= offset);
         self.skipped.retain(|(p, o)| *p != partition || *o >= offset);
     }
@@ -267,6 +310,7 @@ impl Facts {
         self.skipped.retain(|(p, _)| is_kept(*p));
         self.lifted.retain(|p, _| is_kept(*p));
         self.returned.retain(|p, _| is_kept(*p));
+        self.bounds.retain(|(p, _), _| is_kept(*p));
     }
 
     /// The same facts with topics numbered anew; those of topics for which `topic` says nothing are dropped.
@@ -295,6 +339,8 @@ impl Facts {
                 Decision::Recreated { topic: index, generation } => {
                     topic(index).map(|topic| Decision::Recreated { topic, generation })
                 }
+                Decision::Bound { partition, from, out_of_orderness } => of(partition)
+                    .map(|partition| Decision::Bound { partition, from, out_of_orderness }),
                 Decision::Reached { .. } | Decision::Quarantined { .. } => Some(decision),
             };
             moved.into_iter().for_each(|decision| facts.learn(decision));
@@ -382,5 +428,30 @@ mod tests {
         let moved = facts.renumbered(|topic| (topic == 0).then_some(3));
         assert_eq!(moved.floors(PartitionId { topic: 3, ..P }, 10), floors);
         assert_eq!(moved.floors(Q, 0), []);
+    }
+
+    #[test]
+    fn the_bound_that_was_decided_last_holds() {
+        let bound = |partition, from, seconds| Decision::Bound {
+            partition,
+            from,
+            out_of_orderness: Duration::from_secs(seconds),
+        };
+        let mut facts = Facts::default();
+        for d in [bound(P, 0, 5), bound(P, 9, 20), bound(P, 9, 10), bound(Q, 0, 5)] {
+            facts.learn(d);
+        }
+        let of = |facts: &Facts, offset| -> Vec<_> {
+            let bounds = facts.bounds(P, offset).into_iter();
+            bounds.map(|(from, bound)| (from, bound.as_secs())).collect()
+        };
+        assert_eq!(of(&facts, 0), [(0, 5), (9, 10)]);
+        facts.forget_before(P, 12);
+        assert_eq!(of(&facts, 12), [(9, 10)], "what is still read is treated alike");
+        let mut again = Facts::default();
+        again.merge(&facts);
+        assert_eq!(again, facts);
+        facts.keep_only(|partition| partition == Q);
+        assert!(facts.bounds(P, 0).is_empty() && facts.bounds(Q, 7).len() == 1);
     }
 }

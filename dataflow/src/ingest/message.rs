@@ -107,6 +107,8 @@ pub enum Control {
     },
     /// One member was told to stop.
     StopWanted,
+    /// One member cannot go on.
+    EndWanted,
     /// All stop.
     Stop,
 }

@@ -38,8 +38,8 @@ pub(super) struct Partition {
     lift_at: Option<i64>,
     /// Floors of records not admitted yet, from which offset on.
     floors: VecDeque<(i64, EventTime)>,
-    /// A bound that holds from an offset on: the configuration has changed since what comes before was read.
-    next_bound: Option<(i64, Duration)>,
+    /// Bounds of records not admitted yet, from which offset on: the configuration has changed since.
+    bounds: VecDeque<(i64, Duration)>,
     /// The offset after the last record admitted.
     next: Option<i64>,
     /// Offset and hash of the last record admitted.
@@ -74,7 +74,7 @@ impl Partition {
             refusal_asked: false,
             lift_at: None,
             floors: VecDeque::new(),
-            next_bound: None,
+            bounds: VecDeque::new(),
             next: None,
             last: None,
             phase: Phase::Live,
@@ -90,6 +90,7 @@ impl Partition {
     /// Begins without a state. What an earlier run has decided and had no time to put into a checkpoint holds.
     pub(super) fn begin(&mut self, facts: &Facts) {
         self.floors = facts.floors(self.id, 0).into();
+        self.bounds = facts.bounds(self.id, 0).into();
         if let Part::LiftedAt(from) = facts.part(self.id) {
             self.lift_at = Some(from);
         }
@@ -115,7 +116,10 @@ impl Partition {
         // What was read before is admitted again as it was: a part of it is in the state.
         let bound = point.next.map_or(out_of_orderness, |_| point.out_of_orderness);
         self.clock = PartitionClock::from_parts(bound, point.watermark, point.floor);
-        self.next_bound = point.next.map(|next| (next, out_of_orderness));
+        self.bounds = facts.bounds(self.id, point.offset.unwrap_or(0)).into();
+        if self.bounds.is_empty() {
+            self.bounds.extend(point.next.map(|next| (next, out_of_orderness)));
+        }
         self.next = point.offset;
         self.last = point.before;
         self.go_on(point.lifted.then_some(point.next.unwrap_or(0)), cut, facts);
@@ -123,6 +127,7 @@ impl Partition {
 
     /// Goes on with a partition that was found after the cut: as [`Partition::resume`] does with a lifted one.
     pub(super) fn resume_found(&mut self, cut: EventTime, facts: &Facts) {
+        self.bounds = facts.bounds(self.id, 0).into();
         self.go_on(Some(0), cut, facts);
     }
 
@@ -186,7 +191,7 @@ impl Partition {
 
     /// The floors, and the bound, that hold for the record at `offset` come into force.
     pub(super) fn pass(&mut self, offset: i64) {
-        if let Some((_, bound)) = self.next_bound.take_if(|(from, _)| *from <= offset) {
+        while let Some((_, bound)) = self.bounds.pop_front_if(|(from, _)| *from <= offset) {
             self.clock.set_bound(bound);
         }
         while let Some((_, floor)) = self.floors.pop_front_if(|(from, _)| *from <= offset) {
@@ -300,7 +305,12 @@ impl Partition {
             before,
             lifted: is_out || self.lift_at.is_some(),
             // What holds for unread records and has not come into force yet must not do so earlier.
-            next: self.next_bound.map(|(from, _)| from).max(self.lift_at).max(self.next(position)),
+            next: self
+                .bounds
+                .back()
+                .map(|(from, _)| *from)
+                .max(self.lift_at)
+                .max(self.next(position)),
             out_of_orderness: self.clock.bound(),
         }
     }

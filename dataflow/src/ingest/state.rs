@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::durable::StoreJournal;
-use super::journal::Facts;
+use super::journal::{Decision, Facts};
 use super::resume::ResumePoint;
 use super::source::Source;
 use crate::checkpoint::{CheckpointError, Restored, StateError, StateStore};
@@ -20,6 +20,8 @@ pub struct IngestState {
     pub facts: Facts,
     /// The last batch of the journal that `facts` contain.
     pub journal: u64,
+    /// What this run begins with: in `facts`, and for the director to journal before anything else.
+    pub first: Vec<Decision>,
 }
 
 impl IngestState {
@@ -72,6 +74,29 @@ impl IngestState {
         Ok(())
     }
 
+    /// The run admits records of `partitions` under the bound `out_of_orderness`, from the first that was not read at the
+    /// cut. Where that is news it becomes a fact, the first bound of a partition too: a replay begins with it.
+    pub fn admit_under(&mut self, partitions: &[PartitionId], out_of_orderness: Duration) {
+        for &partition in partitions {
+            let (next, then) = match self.points.get(&partition) {
+                Some(point) => {
+                    let then = point.next.map_or(out_of_orderness, |_| point.out_of_orderness);
+                    (point.next.unwrap_or(0), then)
+                }
+                None => (0, out_of_orderness),
+            };
+            let known = self.facts.bounds(partition, i64::MAX).pop();
+            let bound = |from, bound| Decision::Bound { partition, from, out_of_orderness: bound };
+            let before = known.is_none().then(|| bound(0, then));
+            let (from, last) = known.unwrap_or((0, then));
+            let now = (last != out_of_orderness).then(|| bound(next.max(from), out_of_orderness));
+            for decision in before.into_iter().chain(now) {
+                self.facts.learn(decision.clone());
+                self.first.push(decision);
+            }
+        }
+    }
+
     /// The state that `restored` holds, with topics numbered anew; partitions of topics for which `topic` says
     /// nothing are dropped.
     ///
@@ -89,7 +114,9 @@ impl IngestState {
                 point.partition.topic = topic;
                 state.points.insert(point.partition, point);
             }
-            let facts: Facts = share.get("facts")?.unwrap_or_default();
+            let mut facts: Facts = share.get("facts")?.unwrap_or_default();
+            let bounds: Vec<Decision> = share.get("bounds")?.unwrap_or_default();
+            bounds.into_iter().for_each(|bound| facts.learn(bound));
             state.facts.merge(&facts.renumbered(topic));
             state.journal = state.journal.max(share.get("journal")?.unwrap_or_default());
         }
@@ -122,6 +149,7 @@ pub(super) fn put(source: &Source) {
     source.participant.put(|pieces| {
         pieces.put("partitions", &points);
         pieces.put("facts", &own);
+        pieces.put("bounds", &own.all_bounds().collect::<Vec<_>>());
         pieces.put("journal", &control.journal_mark.get());
     });
 }

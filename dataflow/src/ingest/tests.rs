@@ -62,7 +62,8 @@ fn director(clock: &Clock, journal: &Appended) -> (Director, Arc<IngestCounters>
     let counters = Arc::<IngestCounters>::default();
     let journal = Box::new(journal.clone());
     let own = Arc::clone(&counters);
-    let direction = Direction { journal, processes: 1, checkpoints: None, counters: own };
+    let direction =
+        Direction { journal, processes: 1, checkpoints: None, counters: own, first: Vec::new() };
     let generations = Generations::default();
     let known = Known { reached: EventTime::MIN, resumed_at: EventTime::MIN, generations };
     (Director::new(config, direction, 1, known), counters)

@@ -3,13 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use tidewatch_connectors::delivery::verify_segment;
-use tidewatch_dataflow::checkpoint::frame::{Kind, unframe};
+use tidewatch_dataflow::checkpoint::frame::{Kind, payload, unframe};
 use tidewatch_dataflow::checkpoint::{
     CheckpointError, Manifest, ObjectRef, Part, StateStore, StoreError,
 };
 
 /// Where the objects lie that a checkpoint is made of.
 const FOLDERS: [&str; 3] = ["parts/", "pieces/", "spill/"];
+
+/// Where the objects lie that stand beside all checkpoints.
+const BESIDE: [(&str, Kind); 3] =
+    [("runs/", Kind::Run), ("journal/", Kind::Journal), ("outbox/", Kind::Outbox)];
 
 /// Something that is wrong with an object of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -94,6 +98,8 @@ pub struct Survey {
     pub checkpoints: Vec<Checkpoint>,
     /// Sizes in bytes.
     pub sizes: BTreeMap<String, u64>,
+    /// What is wrong with the journal, the outbox and the claims of runs.
+    pub beside: Vec<Damage>,
 }
 
 /// How much was read to verify.
@@ -128,7 +134,7 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Reads every object that a checkpoint needs, once, and checks every checksum.
+    /// Reads every object that a checkpoint needs, once, and those beside the checkpoints, and checks every checksum.
     ///
     /// # Errors
     /// [`StoreError`] when the store cannot be asked.
@@ -171,6 +177,19 @@ impl Survey {
             }
         }
         self.forget_dropped(store)?;
+        for (folder, kind) in BESIDE {
+            let is_number = |byte: u8| byte.is_ascii_digit() || byte == b'-';
+            let is_own = |name: &str| name.bytes().skip(folder.len()).all(is_number);
+            for object in store.list(folder)?.into_iter().filter(|o| is_own(&o.name)) {
+                // Old ones are dropped by a pipeline at work.
+                let Some(content) = read_if_there(store, &object.name, &mut effort)? else {
+                    continue;
+                };
+                if let Err(reason) = payload(kind, &content) {
+                    self.beside.push(Damage { object: object.name, reason: reason.to_string() });
+                }
+            }
+        }
         Ok(effort)
     }
 

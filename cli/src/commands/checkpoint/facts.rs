@@ -44,6 +44,17 @@ pub struct Fault {
     pub reason: String,
 }
 
+impl Fault {
+    /// What is told of `damages`.
+    pub fn of<'a>(damages: impl IntoIterator<Item = &'a Damage>) -> Vec<Fault> {
+        let fault = |Damage { object, reason }: &Damage| Fault {
+            object: object.clone(),
+            reason: reason.clone(),
+        };
+        damages.into_iter().map(fault).collect()
+    }
+}
+
 /// One checkpoint in detail.
 #[derive(Clone, Debug, Serialize)]
 pub struct Detail {
@@ -130,7 +141,6 @@ impl Line {
     pub fn of(checkpoint: &Checkpoint, now: EventTime) -> Line {
         let (run, number) = checkpoint.run_and_number().unzip();
         let manifest = checkpoint.manifest.as_ref();
-        let fault = |d: &Damage| Fault { object: d.object.clone(), reason: d.reason.clone() };
         Line {
             name: checkpoint.title().to_owned(),
             run,
@@ -141,7 +151,7 @@ impl Line {
             state_bytes: checkpoint.state_bytes(),
             pieces: checkpoint.pieces(),
             state: if checkpoint.damages.is_empty() { "complete" } else { "damaged" },
-            damages: checkpoint.damages.iter().map(fault).collect(),
+            damages: Fault::of(&checkpoint.damages),
         }
     }
 }

@@ -19,7 +19,7 @@ pub mod facts;
 mod show;
 
 use audit::Survey;
-use facts::{Detail, Line};
+use facts::{Detail, Fault, Line};
 
 /// Shows the checkpoints of a pipeline and verifies them. Changes nothing, so the pipeline may be at work.
 #[derive(Clone, Debug, Args)]
@@ -63,14 +63,16 @@ Examples:
 Exit codes: 0 shown; 1 there is no such checkpoint, or the store cannot be read;
             2 wrong usage or invalid configuration")]
     Inspect(InspectArgs),
-    /// Read every object of every checkpoint and check every checksum
+    /// Read every object of the store and check every checksum
+    ///
+    /// Those of every checkpoint, the journal, the outbox and the claims of runs.
     #[command(after_help = "\
 Examples:
   tidewatch checkpoint verify
   tidewatch checkpoint verify -c /etc/tidewatch.toml || page-somebody
 
-Exit codes: 0 all checkpoints are whole; 1 one is damaged, there is none, or the
-            store cannot be read; 2 wrong usage or invalid configuration")]
+Exit codes: 0 all is whole; 1 something is damaged, there is no checkpoint, or
+            the store cannot be read; 2 wrong usage or invalid configuration")]
     Verify(ListArgs),
 }
 
@@ -167,18 +169,19 @@ impl View {
             Action::Verify(args) => {
                 let effort = survey.verify(store)?;
                 let lines = self.lines(&survey);
-                if lines.is_empty() || lines.iter().any(|line| !line.damages.is_empty()) {
+                let is_damaged = |line: &Line| !line.damages.is_empty();
+                if lines.is_empty() || lines.iter().any(is_damaged) || !survey.beside.is_empty() {
                     code = EXIT_FAILED;
                 }
                 match args.json {
                     true => {
                         let (objects, bytes) = (effort.objects, effort.bytes);
                         out = self::json(
-                            &json!({"checkpoints": lines, "objects_read": objects, "bytes_read": bytes}),
+                            &json!({"checkpoints": lines, "beside": Fault::of(&survey.beside), "objects_read": objects, "bytes_read": bytes}),
                         )?;
                     }
-                    false if lines.is_empty() => self.nothing(&mut out),
-                    false => show::verified(&mut out, &lines, effort)?,
+                    false if lines.is_empty() && survey.beside.is_empty() => self.nothing(&mut out),
+                    false => show::verified(&mut out, &lines, &survey.beside, effort)?,
                 }
             }
         }

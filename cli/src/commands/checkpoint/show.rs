@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tidewatch_dataflow::config::HumanDuration;
 
-use super::audit::Effort;
+use super::audit::{Damage, Effort};
 use super::facts::{Detail, Line, QuarantineFacts};
 use crate::commands::table::table;
 
@@ -161,13 +161,30 @@ pub(super) fn inspect(out: &mut String, detail: &Detail) -> fmt::Result {
 }
 
 /// The outcome of a verification.
-pub(super) fn verified(out: &mut String, lines: &[Line], effort: Effort) -> fmt::Result {
+pub(super) fn verified(
+    out: &mut String,
+    lines: &[Line],
+    beside: &[Damage],
+    effort: Effort,
+) -> fmt::Result {
     for line in lines {
         let verdict = if line.damages.is_empty() { "whole" } else { "DAMAGED" };
         writeln!(out, "{}  {verdict}", line.name)?;
     }
     writeln!(out, "\n{} objects read, {}", effort.objects, bytes(effort.bytes))?;
-    damages(out, lines)
+    damages(out, lines)?;
+    if beside.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nBeside the checkpoints there is damaged:")?;
+    for Damage { object, reason } in beside {
+        writeln!(out, "  {object}: {reason}")?;
+    }
+    writeln!(
+        out,
+        "\nA restart needs what was written after the checkpoint that it goes on from. Put these objects back from a \
+         copy."
+    )
 }
 
 #[cfg(test)]
