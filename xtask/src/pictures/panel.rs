@@ -40,10 +40,10 @@ pub(super) fn draw(area: &Area<'_>, panel: &Panel) -> Result<(), Fault> {
 
 /// One number, large.
 fn stat(area: &Area<'_>, panel: &Panel) -> Result<(), Fault> {
-    let points = panel.series.iter().flat_map(|series| &series.points).map(|point| point.1);
+    let mut points = panel.series.iter().flat_map(|series| &series.points).map(|point| point.1);
     let number = match panel.reduce.as_str() {
         "sum" => Some(points.sum()),
-        _ => points.last(),
+        _ => points.next_back(),
     };
     let number = number.filter(|_| !panel.series.is_empty());
     let cell = panel.rows.last().and_then(|row| row.iter().rev().find_map(|c| c.parse().ok()));

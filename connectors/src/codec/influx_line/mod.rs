@@ -37,7 +37,7 @@
 //! # How it is read
 //!
 //! In one pass over borrowed text; only names with escapes are copied. What stands before the fields is the
-//! same in every line of a series, so the series is looked up [by these bytes](heads) first.
+//! same in every line of a series, so the series is looked up by these bytes (`heads`) first.
 
 mod heads;
 mod line;
