@@ -61,6 +61,12 @@ impl Default for DeliveryConfig {
 }
 
 impl DeliveryConfig {
+    /// For stores: the bounds that their sections give, and the pace of every store.
+    pub fn store(queue_items: usize, spill: ByteSize, batch_items: usize, on_full: OnFull) -> Self {
+        let spill = spill.bytes();
+        DeliveryConfig { queue_items, spill, batch_items, on_full, ..DeliveryConfig::default() }
+    }
+
     /// For channels to people: one item at a time and at once, so that each answer (and its
     /// `Retry-After`) is about one message, and never a stall, since a revoked webhook must not stop
     /// the pipeline that all other receivers hang on.

@@ -30,6 +30,7 @@ mod receiver;
 mod sample;
 pub mod slack;
 pub mod sqlite;
+mod store;
 
 pub use alert_points::{ALERTS_MEASUREMENT, AlertPoints};
 pub use receiver::ReceiverConfig;

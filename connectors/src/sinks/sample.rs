@@ -11,7 +11,7 @@ use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
 use tidewatch_testkit::http::{Fake, Recorded, Reply};
 
-use crate::delivery::{DeliverySnapshot, SinkHandle};
+use crate::delivery::{DeliveryConfig, DeliverySnapshot, SinkHandle};
 
 /// 2026-11-22 19:40:00 UTC.
 const OPENED_AT: u64 = 1_795_376_400_000;
@@ -55,6 +55,16 @@ pub(crate) fn end_of(opening: &Notification) -> Notification {
     end.transition.decided_at = EventTime::from_millis(OPENED_AT + 730_000);
     end.transition.value = Reading(41.0);
     end
+}
+
+/// `delivery` in a hurry: what is to be sent again is sent again within milliseconds.
+pub(crate) fn hurried(delivery: DeliveryConfig) -> DeliveryConfig {
+    DeliveryConfig {
+        linger: Duration::ZERO,
+        retry_delay_min: Duration::from_millis(1),
+        retry_delay_max: Duration::from_millis(5),
+        ..delivery
+    }
 }
 
 /// A server that answers `broken` until it is mended, then `mended`.

@@ -10,11 +10,10 @@ use tidewatch_dataflow::record::Topics;
 use super::document::Naming;
 use super::template::Purpose;
 use super::{ElasticsearchAlerts, ElasticsearchWriter};
-use crate::delivery::{
-    DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill,
-};
+use crate::delivery::{DeliveryConfig, OnFull, default_spill};
 use crate::http;
 use crate::sinks::OpenError;
+use crate::sinks::store::{batch_items, check_credentials, queue_items};
 
 /// `[sinks.elasticsearch]`: writes log lines to daily indexes of Elasticsearch 8 or OpenSearch 2.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -78,23 +77,15 @@ impl ElasticsearchConfig {
                 "it is the same as `index`: alerts have indexes of their own",
             );
         }
-        match (&self.username, &self.password, &self.api_key) {
-            (None, None, _) | (Some(_), Some(_), None) => Ok(()),
-            (Some(_), None, None) => invalid("username", "`password` is missing beside it"),
-            (None, Some(_), None) => invalid("password", "`username` is missing beside it"),
-            (_, _, Some(_)) => invalid("api_key", "give either a key or user and password"),
-        }
+        let api_key = self.api_key.as_ref();
+        let api_key = api_key.map(|_| ("api_key", "give either a key or user and password"));
+        check_credentials(self.username.as_deref(), self.password.as_ref(), api_key)
     }
 
     /// How to queue, batch and retry.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig {
-            queue_items: self.queue_items.get(),
-            spill: self.spill.bytes(),
-            batch_items: self.batch_items.get(),
-            on_full: self.on_full,
-            ..DeliveryConfig::default()
-        }
+        let (queue_items, batch_items) = (self.queue_items.get(), self.batch_items.get());
+        DeliveryConfig::store(queue_items, self.spill, batch_items, self.on_full)
     }
 
     /// Fetches the secrets and makes the writer. Reaches no cluster.
@@ -138,12 +129,4 @@ fn alerts() -> String {
 
 fn retention() -> HumanDuration {
     Duration::from_secs(7 * 86_400).into()
-}
-
-fn queue_items() -> NonZeroUsize {
-    NonZeroUsize::new(default_queue_items()).unwrap_or(NonZeroUsize::MIN)
-}
-
-fn batch_items() -> NonZeroUsize {
-    NonZeroUsize::new(default_batch_items()).unwrap_or(NonZeroUsize::MIN)
 }

@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 
 use super::document::Naming;
 use super::*;
-use crate::delivery::{Delivery, DeliveryConfig, DeliveryState, SinkHandle};
-use crate::sinks::sample::{Breakable, until};
+use crate::delivery::{Delivery, DeliveryState, SinkHandle};
+use crate::sinks::sample::{Breakable, hurried, until};
 
 fn topics() -> Topics {
     Topics::new(["server-logs", "app-logs"])
@@ -168,12 +168,7 @@ type Dead = Arc<Mutex<Vec<(i64, String)>>>;
 fn sink_of(config: &ElasticsearchConfig) -> (SinkHandle<LogLine>, Dead) {
     let dead = Dead::default();
     let letters = Arc::clone(&dead);
-    let delivery = DeliveryConfig {
-        linger: Duration::ZERO,
-        retry_delay_min: Duration::from_millis(1),
-        retry_delay_max: Duration::from_millis(5),
-        ..config.delivery()
-    };
+    let delivery = hurried(config.delivery());
     let writer = config.open(topics()).unwrap();
     let sink = Delivery::spawn(
         &Handle::current(),

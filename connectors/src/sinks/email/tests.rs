@@ -14,9 +14,7 @@ use tokio::runtime::Handle;
 
 use super::letter::compose;
 use super::*;
-use crate::delivery::{
-    Delivery, DeliveryConfig, DeliverySnapshot, DeliveryState, SinkHandle, default_spill,
-};
+use crate::delivery::{Delivery, DeliverySnapshot, DeliveryState, SinkHandle, default_spill};
 use crate::sinks::sample;
 
 /// What a scripted relay was told: envelope recipients and text of each accepted mail.
@@ -125,11 +123,7 @@ fn config(port: u16) -> EmailConfig {
 
 fn sink(relay: &ScriptedRelay) -> SinkHandle<Notification> {
     let config = config(relay.port);
-    let delivery = DeliveryConfig {
-        retry_delay_min: Duration::from_millis(1),
-        retry_delay_max: Duration::from_millis(5),
-        ..config.delivery()
-    };
+    let delivery = sample::hurried(config.delivery());
     Delivery::spawn(&Handle::current(), "email", config.open().unwrap(), delivery, |_, _| {})
 }
 

@@ -8,11 +8,10 @@ use tidewatch_dataflow::config::{ByteSize, HumanDuration, Secret};
 use tidewatch_dataflow::metric::MetricPoint;
 
 use super::InfluxWriter;
-use crate::delivery::{
-    DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill,
-};
+use crate::delivery::{DeliveryConfig, OnFull, default_spill};
 use crate::http;
 use crate::sinks::OpenError;
+use crate::sinks::store::{batch_items, queue_items};
 
 /// `[sinks.influxdb]`: writes metric points to a bucket of InfluxDB 2.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -73,7 +72,10 @@ fn least_window() -> HumanDuration {
 }
 
 /// InfluxDB refuses a shorter retention than an hour.
-fn check_retention(field: &'static str, retention: Option<HumanDuration>) -> Result<(), OpenError> {
+pub(super) fn check_retention(
+    field: &'static str,
+    retention: Option<HumanDuration>,
+) -> Result<(), OpenError> {
     let seconds = retention.map_or(0, |retention| retention.get().as_secs());
     if (1..3_600).contains(&seconds) {
         let reason = "InfluxDB keeps at least an hour: write \"1h\" or more".into();
@@ -111,13 +113,8 @@ impl InfluxConfig {
 
     /// How to queue, batch and retry.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig {
-            queue_items: self.queue_items.get(),
-            spill: self.spill.bytes(),
-            batch_items: self.batch_items.get(),
-            on_full: self.on_full,
-            ..DeliveryConfig::default()
-        }
+        let (queue_items, batch_items) = (self.queue_items.get(), self.batch_items.get());
+        DeliveryConfig::store(queue_items, self.spill, batch_items, self.on_full)
     }
 
     /// Fetches the token and makes the writer. Reaches no server.
@@ -128,12 +125,4 @@ impl InfluxConfig {
         self.validate()?;
         InfluxWriter::new(self, self.token.reveal()?)
     }
-}
-
-pub(super) fn queue_items() -> NonZeroUsize {
-    NonZeroUsize::new(default_queue_items()).unwrap_or(NonZeroUsize::MIN)
-}
-
-pub(super) fn batch_items() -> NonZeroUsize {
-    NonZeroUsize::new(default_batch_items()).unwrap_or(NonZeroUsize::MIN)
 }

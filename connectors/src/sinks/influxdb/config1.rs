@@ -6,10 +6,11 @@ use serde::Deserialize;
 use tidewatch_dataflow::config::{ByteSize, HumanDuration, Secret};
 
 use super::InfluxWriter;
-use super::config::{batch_items, queue_items};
+use super::config::check_retention;
 use crate::delivery::{DeliveryConfig, OnFull, default_spill};
 use crate::http;
 use crate::sinks::OpenError;
+use crate::sinks::store::{batch_items, check_credentials, queue_items};
 
 /// `[sinks.influxdb1]`: writes metric points to a database of InfluxDB 1, or of VictoriaMetrics, which takes the
 /// same writes.
@@ -43,17 +44,12 @@ pub struct Influx1Config {
     pub batch_items: NonZeroUsize,
 }
 
-/// InfluxDB refuses a shorter retention.
-const RETENTION_SECONDS_MIN: u64 = 3_600;
-
 impl Influx1Config {
     /// Checks what can be checked without the password and without the server.
     ///
     /// # Errors
     /// [`OpenError::Invalid`] naming the field.
     pub fn validate(&self) -> Result<(), OpenError> {
-        let invalid =
-            |field, reason: &str| Err(OpenError::Invalid { field, reason: reason.into() });
         http::parse_url("url", &self.url)?;
         let names = [
             ("database", Some(&self.database)),
@@ -61,28 +57,18 @@ impl Influx1Config {
         ];
         for (field, name) in names {
             if name.is_some_and(|name| name.is_empty() || name.chars().any(char::is_control)) {
-                return invalid(field, "it is empty, or holds a control character");
+                let reason = "it is empty, or holds a control character".into();
+                return Err(OpenError::Invalid { field, reason });
             }
         }
-        if self.retention.is_some_and(|r| (1..RETENTION_SECONDS_MIN).contains(&r.get().as_secs())) {
-            return invalid("retention", "InfluxDB keeps at least an hour: write \"1h\" or more");
-        }
-        match (&self.username, &self.password) {
-            (None, None) | (Some(_), Some(_)) => Ok(()),
-            (Some(_), None) => invalid("username", "`password` is missing beside it"),
-            (None, Some(_)) => invalid("password", "`username` is missing beside it"),
-        }
+        check_retention("retention", self.retention)?;
+        check_credentials(self.username.as_deref(), self.password.as_ref(), None)
     }
 
     /// How to queue, batch and retry.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig {
-            queue_items: self.queue_items.get(),
-            spill: self.spill.bytes(),
-            batch_items: self.batch_items.get(),
-            on_full: self.on_full,
-            ..DeliveryConfig::default()
-        }
+        let (queue_items, batch_items) = (self.queue_items.get(), self.batch_items.get());
+        DeliveryConfig::store(queue_items, self.spill, batch_items, self.on_full)
     }
 
     /// Fetches the password and makes the writer. Reaches no server.

@@ -15,7 +15,7 @@ use tokio::runtime::Handle;
 use super::line_protocol::encode;
 use super::*;
 use crate::delivery::{Closed, Delivery, DeliveryConfig, DeliveryState, SinkHandle, default_spill};
-use crate::sinks::sample::{Breakable, until};
+use crate::sinks::sample::{Breakable, hurried, until};
 
 /// A parsed line: measurement, tags, fields, milliseconds.
 type Line = (String, Vec<(String, String)>, Vec<(String, f64)>, u64);
@@ -158,12 +158,7 @@ fn sink(fake: &Fake) -> (SinkHandle<MetricPoint>, Dead) {
     let config = InfluxConfig { token: Secret::Given(TOKEN.into()), ..config(&fake.url("/base/")) };
     let dead = Arc::new(Mutex::new(Vec::new()));
     let letters = Arc::clone(&dead);
-    let delivery = DeliveryConfig {
-        linger: Duration::ZERO,
-        retry_delay_min: Duration::from_millis(1),
-        retry_delay_max: Duration::from_millis(5),
-        ..config.delivery()
-    };
+    let delivery = hurried(config.delivery());
     let writer = config.open().unwrap();
     let sink =
         Delivery::spawn(&Handle::current(), "influxdb", writer, delivery, move |item, fault| {

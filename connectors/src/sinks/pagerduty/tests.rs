@@ -14,11 +14,7 @@ use crate::sinks::sample;
 fn sink(pagerduty: &PagerDutyFake, key: &str) -> SinkHandle<Notification> {
     let key = Secret::Given(key.into());
     let config = PagerDutyConfig { url: pagerduty.url(), ..PagerDutyConfig::new(key) };
-    let delivery = DeliveryConfig {
-        retry_delay_min: Duration::from_millis(1),
-        retry_delay_max: Duration::from_millis(5),
-        ..config.delivery()
-    };
+    let delivery = sample::hurried(config.delivery());
     Delivery::spawn(&Handle::current(), "pagerduty", config.open().unwrap(), delivery, |_, _| {})
 }
 

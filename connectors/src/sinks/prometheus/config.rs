@@ -6,11 +6,10 @@ use serde::Deserialize;
 use tidewatch_dataflow::config::{ByteSize, Secret};
 
 use super::PrometheusWriter;
-use crate::delivery::{
-    DeliveryConfig, OnFull, default_batch_items, default_queue_items, default_spill,
-};
+use crate::delivery::{DeliveryConfig, OnFull, default_spill};
 use crate::http;
 use crate::sinks::OpenError;
+use crate::sinks::store::{batch_items, check_credentials, queue_items};
 
 /// `[sinks.prometheus]`: writes metric points by remote write.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -44,30 +43,21 @@ impl PrometheusConfig {
     /// # Errors
     /// [`OpenError::Invalid`] naming the field.
     pub fn validate(&self) -> Result<(), OpenError> {
-        let invalid =
-            |field, reason: &str| Err(OpenError::Invalid { field, reason: reason.into() });
         let url = http::parse_url("url", &self.url)?;
         if url.path() == "/" {
-            let reason = "the path is missing: write http://host:9090/api/v1/write, for Prometheus";
-            return invalid("url", reason);
+            let reason =
+                "the path is missing: write http://host:9090/api/v1/write, for Prometheus".into();
+            return Err(OpenError::Invalid { field: "url", reason });
         }
-        match (&self.username, &self.password, &self.token) {
-            (None, None, _) | (Some(_), Some(_), None) => Ok(()),
-            (Some(_), None, None) => invalid("username", "`password` is missing beside it"),
-            (None, Some(_), None) => invalid("password", "`username` is missing beside it"),
-            (_, _, Some(_)) => invalid("token", "give either a token or user and password"),
-        }
+        let token = self.token.as_ref();
+        let token = token.map(|_| ("token", "give either a token or user and password"));
+        check_credentials(self.username.as_deref(), self.password.as_ref(), token)
     }
 
     /// How to queue, batch and retry.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig {
-            queue_items: self.queue_items.get(),
-            spill: self.spill.bytes(),
-            batch_items: self.batch_items.get(),
-            on_full: self.on_full,
-            ..DeliveryConfig::default()
-        }
+        let (queue_items, batch_items) = (self.queue_items.get(), self.batch_items.get());
+        DeliveryConfig::store(queue_items, self.spill, batch_items, self.on_full)
     }
 
     /// Fetches the secrets and makes the writer. Reaches no server.
@@ -78,12 +68,4 @@ impl PrometheusConfig {
         self.validate()?;
         PrometheusWriter::new(self)
     }
-}
-
-fn queue_items() -> NonZeroUsize {
-    NonZeroUsize::new(default_queue_items()).unwrap_or(NonZeroUsize::MIN)
-}
-
-fn batch_items() -> NonZeroUsize {
-    NonZeroUsize::new(default_batch_items()).unwrap_or(NonZeroUsize::MIN)
 }

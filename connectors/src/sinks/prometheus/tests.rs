@@ -13,8 +13,8 @@ use tokio::runtime::Handle;
 
 use super::series::{WriteRequest, request};
 use super::*;
-use crate::delivery::{Delivery, DeliveryConfig, DeliveryState, SinkHandle};
-use crate::sinks::sample::{Breakable, until};
+use crate::delivery::{Delivery, DeliveryState, SinkHandle};
+use crate::sinks::sample::{Breakable, hurried, until};
 
 fn point(labels: &[(&str, &str)], second: u64, value: f64) -> MetricPoint {
     MetricPoint {
@@ -108,12 +108,7 @@ type Dead = Arc<Mutex<Vec<String>>>;
 fn sink(config: &PrometheusConfig) -> (SinkHandle<MetricPoint>, Dead) {
     let dead = Dead::default();
     let letters = Arc::clone(&dead);
-    let delivery = DeliveryConfig {
-        linger: Duration::ZERO,
-        retry_delay_min: Duration::from_millis(1),
-        retry_delay_max: Duration::from_millis(5),
-        ..config.delivery()
-    };
+    let delivery = hurried(config.delivery());
     let writer = config.open().unwrap();
     let sink =
         Delivery::spawn(&Handle::current(), "prometheus", writer, delivery, move |_, why| {

@@ -17,11 +17,7 @@ fn sink(slack: &SlackFake) -> SinkHandle<Notification> {
 
 fn sink_to(url: &str) -> SinkHandle<Notification> {
     let config = SlackConfig::new(Secret::Given(url.to_owned()));
-    let delivery = DeliveryConfig {
-        retry_delay_min: Duration::from_millis(1),
-        retry_delay_max: Duration::from_millis(5),
-        ..config.delivery()
-    };
+    let delivery = sample::hurried(config.delivery());
     Delivery::spawn(&Handle::current(), "slack", config.open().unwrap(), delivery, |_, _| {})
 }
 

@@ -43,13 +43,8 @@ impl SqliteConfig {
 
     /// How to queue, batch and retry, for each of metrics, logs and alerts.
     pub fn delivery(&self) -> DeliveryConfig {
-        DeliveryConfig {
-            queue_items: self.queue_items,
-            spill: self.spill.bytes(),
-            batch_items: self.batch_items,
-            on_full: self.on_full,
-            ..DeliveryConfig::default()
-        }
+        let (queue_items, batch_items) = (self.queue_items, self.batch_items);
+        DeliveryConfig::store(queue_items, self.spill, batch_items, self.on_full)
     }
 
     /// A store at `path` with default bounds.
