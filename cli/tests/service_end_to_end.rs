@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tidewatch_testkit::elasticsearch::Elastic;
@@ -20,7 +20,7 @@ use tidewatch_testkit::http::{PagerDutyFake, SlackFake};
 use tidewatch_testkit::influxdb::Influx;
 use tidewatch_testkit::kafka::{Broker, Message};
 use tidewatch_testkit::smtp::{MailServer, Security};
-use tidewatch_testkit::{free_ports, unique, wait_for};
+use tidewatch_testkit::{Program, free_ports, unique, wait_for};
 
 /// How long a run may take to read, compute and write everything.
 const WITHIN: Duration = Duration::from_secs(90);
@@ -269,23 +269,6 @@ struct Channels {
     mail: MailServer,
 }
 
-/// Ends the program when a test fails.
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Program {
-    fn terminate(mut self) -> std::process::ExitStatus {
-        Command::new("kill").arg(self.0.id().to_string()).status().unwrap();
-        self.0.wait().unwrap()
-    }
-}
-
 fn points(
     servers: &Servers,
     names: &Names,
@@ -370,7 +353,7 @@ fn run(servers: &Servers, mut names: Names, workers: u16, processes: u16, expect
     eprintln!("{state}");
     complete.unwrap_or_else(|| panic!("not complete in time: {state}"));
     // Whatever came too much would come now.
-    let status = program.terminate();
+    let status = program.terminate().unwrap();
     assert!(status.success(), "SIGTERM ends it well: {status}");
     let mut documents: Vec<_> = documents().iter().map(ToString::to_string).collect();
     documents.sort();

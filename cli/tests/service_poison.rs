@@ -3,26 +3,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::Duration;
 
 use tidewatch_testkit::http::client::get;
 use tidewatch_testkit::kafka::{Broker, Message, Record};
-use tidewatch_testkit::{free_ports, unique, wait_for};
+use tidewatch_testkit::{Program, free_ports, unique, wait_for};
 
 /// Three crashes, and the pauses of the supervisor between them.
 const WITHIN: Duration = Duration::from_secs(60);
 /// The bytes that the hook for tests takes for poison.
 const POISON: &str = "a-record-that-crashes-us";
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn cpu(second: u64, host: &str) -> Message {
     let value = format!(

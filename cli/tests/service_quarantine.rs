@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidewatch_connectors::sinks::sqlite::{SeriesQuery, SqliteConfig, SqliteStore, StoredIncident};
@@ -12,35 +12,18 @@ use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
 use tidewatch_testkit::http::client::get;
 use tidewatch_testkit::kafka::{Broker, Message};
-use tidewatch_testkit::{free_ports, unique, wait_for};
+use tidewatch_testkit::{Program, free_ports, unique, wait_for};
 
 /// Three crashes, and the pauses of the supervisor between them.
 const WITHIN: Duration = Duration::from_secs(90);
 
-struct Program(Child);
-
-impl Program {
-    fn start(file: &Path, fault: Option<&str>) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
-        command.args(["run", "-w", "2", "-c"]).arg(file);
-        if let Some(fault) = fault {
-            command.env("TIDEWATCH_TEST_FAULT", fault);
-        }
-        Program(command.spawn().unwrap())
+fn start(file: &Path, fault: Option<&str>) -> Program {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));
+    command.args(["run", "-w", "2", "-c"]).arg(file);
+    if let Some(fault) = fault {
+        command.env("TIDEWATCH_TEST_FAULT", fault);
     }
-
-    fn stop(mut self) {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        assert!(self.0.wait().unwrap().success());
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+    Program(command.spawn().unwrap())
 }
 
 fn hot(host: &str, second: u64) -> Message {
@@ -141,14 +124,14 @@ fn a_group_that_crashes_a_rule_is_left_out_and_told() {
     let commits = || metric(port, "tidewatch_checkpoint_commits_total");
 
     // 1. Two hosts are hot, and a checkpoint knows of it.
-    let program = Program::start(&file, None);
+    let program = start(&file, None);
     let mut seconds = fleet.until(&["web-1", "web-2"], || {
         Some(metric(port, "tidewatch_alert_transitions_total")? == 2.0)
     });
     let before = commits().unwrap();
     // The one that was under way may lack them.
     seconds += fleet.until(&["web-1", "web-2"], || Some(commits()? >= before + 2.0));
-    program.stop();
+    assert!(program.terminate().unwrap().success());
     let store = SqliteStore::open(&SqliteConfig::new(&database)).unwrap();
     let opened = incident(&store, "web-2").unwrap();
     assert!(opened.end.is_none(), "{opened:?}");
@@ -158,7 +141,7 @@ fn a_group_that_crashes_a_rule_is_left_out_and_told() {
     fleet.go_on(&hosts);
     fleet.go_on(&["web-0"]);
     fleet.go_on(&["web-0"]);
-    let program = Program::start(&file, Some("rule cpu_hot@host=web-2"));
+    let program = start(&file, Some("rule cpu_hot@host=web-2"));
     let left_out = wait_for(WITHIN, || {
         (metric(port, "tidewatch_quarantined_samples_total")? >= 10.0).then_some(())
     });
@@ -172,7 +155,7 @@ fn a_group_that_crashes_a_rule_is_left_out_and_told() {
     // 3. All points are there, also those of the group; its incident has ended, the other one is open.
     let before = commits().unwrap();
     fleet.until(&["web-0"], || Some(commits()? >= before + 2.0));
-    program.stop();
+    assert!(program.terminate().unwrap().success());
     let counts = hosts.map(|host| counted(&store, host, (began, fleet.second)));
     assert_eq!(counts, [(seconds + 10) as f64, (seconds + 10) as f64, 10.0]);
     let ended = incident(&store, "web-2").unwrap();
@@ -194,14 +177,14 @@ fn a_group_that_crashes_a_rule_is_left_out_and_told() {
 
     // 5. It stays so over a restart, and a changed rule lifts it.
     let groups = || metric(port, "tidewatch_quarantined_groups");
-    let program = Program::start(&file, None);
+    let program = start(&file, None);
     assert_eq!(wait_for(WITHIN, caught_up).as_deref(), Some(told));
     assert_eq!(groups(), Some(1.0));
-    program.stop();
+    assert!(program.terminate().unwrap().success());
     let changed = std::fs::read_to_string(&file).unwrap().replace("for = \"20s\"", "for = \"30s\"");
     std::fs::write(&file, changed).unwrap();
-    let program = Program::start(&file, None);
+    let program = start(&file, None);
     assert_eq!(wait_for(WITHIN, caught_up).as_deref(), Some("ready\n"));
     assert_eq!(groups(), Some(0.0));
-    program.stop();
+    assert!(program.terminate().unwrap().success());
 }

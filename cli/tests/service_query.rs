@@ -3,25 +3,16 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::path::Path;
-use std::process::{Child, Command, Output};
+use std::process::{Command, Output};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use tidewatch_testkit::kafka::{Broker, Message};
-use tidewatch_testkit::{unique, wait_for};
+use tidewatch_testkit::{Program, unique, wait_for};
 
 const WITHIN: Duration = Duration::from_secs(90);
 /// How long the hosts are observed.
 const SECONDS: u64 = 120;
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 fn query(folder: &Path, args: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tidewatch"));

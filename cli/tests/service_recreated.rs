@@ -6,24 +6,15 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::PathBuf;
-use std::process::{Child, Command};
+use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tidewatch_testkit::elasticsearch::Elastic;
 use tidewatch_testkit::http::client::get;
 use tidewatch_testkit::kafka::{Broker, Message};
-use tidewatch_testkit::{free_ports, unique, wait_for};
+use tidewatch_testkit::{Program, free_ports, unique, wait_for};
 
 const WITHIN: Duration = Duration::from_secs(90);
-
-struct Program(Child);
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 struct Setting {
     broker: &'static Broker,

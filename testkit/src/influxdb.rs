@@ -131,11 +131,7 @@ impl Influx {
 
     fn wait_ready(&mut self) -> Result<()> {
         let health = format!("{}/health", self.url());
-        self.process.wait_ready(START_LIMIT, || match client::get(&health, &[]) {
-            Ok(answer) if answer.is_success() => Ok(()),
-            Ok(answer) => Err(format!("status {}: {}", answer.status, answer.body)),
-            Err(error) => Err(error.to_string()),
-        })
+        self.process.wait_answering(START_LIMIT, &health)
     }
 
     fn set_up(&self) -> Result<()> {

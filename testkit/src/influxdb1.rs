@@ -1,6 +1,6 @@
 //! A real InfluxDB 1, with authentication and an administrator.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use serde_json::Value;
 
@@ -38,10 +38,7 @@ impl Influx1 {
     /// # Errors
     /// If it is not in the cache, or does not answer.
     pub fn start() -> Result<Self> {
-        let named = Service::InfluxDb1.installed()?.join("influxd");
-        let program = fs::read_to_string(&named);
-        let program = program.map_err(Error::io(format!("read `{}`", named.display())))?;
-        let program = PathBuf::from(program.trim());
+        let program = Service::InfluxDb1.program("influxd")?;
         retry_on_taken_port(|| {
             let folder = RunFolder::new("influxdb1")?;
             let port = free_ports(2);
@@ -74,7 +71,7 @@ impl Influx1 {
             action: format!("run `{statement}`"),
             reason,
         };
-        let form = format!("q={}&epoch=ms", encoded(statement));
+        let form = format!("q={}&epoch=ms", client::encoded(statement));
         let answer = self.post(&format!("/query?u={}&p={}", Self::USER, Self::PASSWORD), &form)?;
         let body: Value = serde_json::from_str(&answer.body)
             .map_err(|error| refused(format!("{error}: {}", answer.body)))?;
@@ -108,11 +105,7 @@ impl Influx1 {
 
     fn wait_ready(&mut self) -> Result<()> {
         let ping = format!("{}/ping", self.url());
-        self.process.wait_ready(START_LIMIT, || match client::get(&ping, &[]) {
-            Ok(answer) if answer.is_success() => Ok(()),
-            Ok(answer) => Err(format!("status {}: {}", answer.status, answer.body)),
-            Err(error) => Err(error.to_string()),
-        })
+        self.process.wait_answering(START_LIMIT, &ping)
     }
 }
 
@@ -138,13 +131,4 @@ fn launch(program: &PathBuf, folder: &RunFolder) -> Result<Process> {
     command.arg("-config").arg(folder.path().join("influxdb.conf"));
     command.env("HOME", folder.path()).current_dir(folder.path());
     Process::start("influxdb1", command, &folder.path().join("log"))
-}
-
-/// `text` as part of a form.
-fn encoded(text: &str) -> String {
-    let byte = |b: u8| match b {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
-        b => format!("%{b:02X}"),
-    };
-    text.bytes().map(byte).collect()
 }

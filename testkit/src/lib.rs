@@ -52,6 +52,8 @@ mod ports;
 #[cfg(feature = "servers")]
 mod process;
 #[cfg(feature = "servers")]
+mod program;
+#[cfg(feature = "servers")]
 pub mod prometheus;
 #[cfg(feature = "servers")]
 mod run_folder;
@@ -67,5 +69,7 @@ pub use error::{Error, Result};
 pub use policy::{Service, require};
 #[cfg(feature = "servers")]
 pub use ports::free_ports;
+#[cfg(feature = "servers")]
+pub use program::Program;
 #[cfg(feature = "servers")]
 pub use wait::{unique, wait_for};

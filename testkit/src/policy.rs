@@ -9,7 +9,7 @@
 
 use std::{
     env,
-    fs::OpenOptions,
+    fs::{self, OpenOptions},
     io::{self, Write as _},
     path::{Path, PathBuf},
     thread,
@@ -67,6 +67,14 @@ impl Service {
             Self::GrafanaSchema => cache::GRAFANA_SCHEMA,
             Self::Schemas => cache::SCHEMAS,
         }
+    }
+
+    /// The program whose path is in the file `name` of its folder.
+    pub(crate) fn program(self, name: &str) -> Result<PathBuf> {
+        let file = self.installed()?.join(name);
+        let path = fs::read_to_string(&file);
+        let path = path.map_err(Error::io(format!("read `{}`", file.display())))?;
+        Ok(PathBuf::from(path.trim()))
     }
 
     /// Its folder in the cache.

@@ -36,7 +36,7 @@ use nix::{
     unistd::{Pid, getppid},
 };
 
-use crate::{Error, Result, wait_for};
+use crate::{Error, Result, http::client, wait_for};
 
 /// How long a server may take to end after it was asked to.
 const STOP_LIMIT: Duration = Duration::from_secs(30);
@@ -83,6 +83,15 @@ impl Process {
         }
         let log = log_tail(&self.log);
         Err(Error::NotReady { server: self.server, waited: started.elapsed(), reason, log })
+    }
+
+    /// Waits as [`wait_ready`](Self::wait_ready) until GET `url` is answered with success.
+    pub(crate) fn wait_answering(&mut self, limit: Duration, url: &str) -> Result<()> {
+        self.wait_ready(limit, || match client::get(url, &[]) {
+            Ok(answer) if answer.is_success() => Ok(()),
+            Ok(answer) => Err(format!("status {}: {}", answer.status, answer.body)),
+            Err(error) => Err(error.to_string()),
+        })
     }
 
     /// Ends it at once, as a crash would.

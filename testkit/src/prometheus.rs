@@ -1,6 +1,6 @@
 //! A real Prometheus that scrapes nothing and takes remote write.
 
-use std::{fs, path::PathBuf, process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use serde_json::Value;
 
@@ -29,10 +29,7 @@ impl Prometheus {
     /// # Errors
     /// If it is not in the cache, or does not answer.
     pub fn start(window: &str) -> Result<Self> {
-        let named = Service::Prometheus.installed()?.join("prometheus");
-        let program = fs::read_to_string(&named);
-        let program = program.map_err(Error::io(format!("read `{}`", named.display())))?;
-        let program = PathBuf::from(program.trim());
+        let program = Service::Prometheus.program("prometheus")?;
         retry_on_taken_port(|| {
             let folder = RunFolder::new("prometheus")?;
             let config = format!("storage:\n  tsdb:\n    out_of_order_time_window: {window}\n");
@@ -57,8 +54,7 @@ impl Prometheus {
     /// # Errors
     /// If it does not answer, or refuses.
     pub fn samples(&self, selector: &str, range: &str, end: u64) -> Result<Vec<Value>> {
-        let escaped = selector.replace('{', "%7B").replace('}', "%7D").replace('"', "%22");
-        let query = format!("{escaped}%5B{range}%5D");
+        let query = client::encoded(&format!("{selector}[{range}]"));
         let url = format!("http://127.0.0.1:{}/api/v1/query?query={query}&time={end}", self.port);
         let answer = client::get(&url, &[])?;
         let refused = |reason: String| Error::Refused {
@@ -90,11 +86,7 @@ impl Prometheus {
 
     fn wait_ready(&mut self) -> Result<()> {
         let ready = format!("http://127.0.0.1:{}/-/ready", self.port);
-        self.process.wait_ready(START_LIMIT, || match client::get(&ready, &[]) {
-            Ok(answer) if answer.is_success() => Ok(()),
-            Ok(answer) => Err(format!("status {}: {}", answer.status, answer.body)),
-            Err(error) => Err(error.to_string()),
-        })
+        self.process.wait_answering(START_LIMIT, &ready)
     }
 }
 

@@ -145,7 +145,8 @@ impl Shown {
         }
     }
 
-    /// The panel that shows it. `reduce` is how one number is made of many, where one is shown: `sum` or the last.
+    /// The panel that shows it. `format` is the unit, and how one number is made of many where one is shown: `sum`, or
+    /// the last.
     pub fn panel(self, title: &str, kind: &str, format: (&str, &str), place: &Value) -> Value {
         let series = self.series.into_iter();
         let series: Vec<Value> = series

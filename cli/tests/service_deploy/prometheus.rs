@@ -22,16 +22,6 @@ pub fn named(folder: &Path, name: &str) -> PathBuf {
     PathBuf::from(fs::read_to_string(folder.join(name)).unwrap().trim())
 }
 
-fn encoded(text: &str) -> String {
-    let byte = |byte: u8| match byte {
-        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => {
-            char::from(byte).to_string()
-        }
-        other => format!("%{other:02X}"),
-    };
-    text.bytes().map(byte).collect()
-}
-
 impl Server {
     /// Starts it with the shipped configuration; its one target is tidewatch at `port`.
     pub fn start(installed: &Path, port: u16, folder: &Path) -> Self {
@@ -79,7 +69,7 @@ impl Server {
     /// The series that `expression` gave over the last ten seconds, each as its labels and values.
     pub fn range(&self, expression: &str) -> Result<Vec<(Value, Vec<f64>)>, String> {
         let end = now() / 1_000;
-        let query = encoded(expression);
+        let query = client::encoded(expression);
         let path = format!("query_range?query={query}&start={}&end={end}&step=1", end - 10);
         let data = self.ask(&path);
         if let Value::String(error) = &data {
@@ -95,7 +85,7 @@ impl Server {
 
     /// The values of `label` in the series of `metric`.
     pub fn label_values(&self, metric: &str, label: &str) -> Vec<String> {
-        let path = format!("label/{label}/values?match%5B%5D={}", encoded(metric));
+        let path = format!("label/{label}/values?match%5B%5D={}", client::encoded(metric));
         let data = self.ask(&path);
         let values = data.as_array().into_iter().flatten();
         values.filter_map(|value| value.as_str().map(str::to_owned)).collect()

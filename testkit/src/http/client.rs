@@ -28,6 +28,16 @@ pub fn post(url: &str, headers: &[(&str, &str)], body: &[u8]) -> Result<Response
     request("POST", url, headers, body)
 }
 
+/// `text` as part of a query or a form.
+#[must_use]
+pub fn encoded(text: &str) -> String {
+    let byte = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(b).to_string(),
+        b => format!("%{b:02X}"),
+    };
+    text.bytes().map(byte).collect()
+}
+
 /// Sends one request on a connection of its own. A status outside 2xx is an
 /// answer, not an error.
 ///

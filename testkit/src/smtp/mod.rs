@@ -117,8 +117,7 @@ impl MailServer {
     /// If it is not in the cache, openssl is missing, or it does not listen.
     pub fn start(security: Security) -> Result<Self> {
         let installed = Service::Smtp.installed()?;
-        let python = fs::read_to_string(installed.join("python"))
-            .map_err(Error::io(format!("read `{}`", installed.join("python").display())))?;
+        let python = Service::Smtp.program("python")?;
         let folder = RunFolder::new("smtp")?;
         folder.write("user", Self::USER)?;
         folder.write("password", Self::PASSWORD)?;
@@ -126,7 +125,7 @@ impl MailServer {
             make_certificate(&folder)?;
         }
         let program = folder.write("server.py", PROGRAM)?;
-        let mut command = Command::new(python.trim());
+        let mut command = Command::new(python);
         command.arg(program).arg(folder.path()).arg(security.word());
         command.env("PYTHONPATH", installed.join("lib")).env("PYTHONDONTWRITEBYTECODE", "1");
         let mut process = Process::start("smtp", command, &folder.path().join("log"))?;
