@@ -7,7 +7,6 @@ use std::thread;
 
 use anyhow::Context as _;
 use clap::{ArgGroup, Args, ValueEnum};
-use jiff::Timestamp;
 use tidewatch_dataflow::time::Stopwatch;
 
 use super::{EXIT_INVALID, EXIT_OK};
@@ -121,8 +120,7 @@ impl Compression {
 
 /// Milliseconds since 1970, or an instant of RFC 3339.
 pub(super) fn parse_time(text: &str) -> Result<u64, String> {
-    let instant = || text.parse::<Timestamp>().ok()?.as_millisecond().try_into().ok();
-    text.parse().ok().or_else(instant).ok_or_else(|| {
+    text.parse().ok().or_else(|| super::instant(text)).ok_or_else(|| {
         "not a time since 1970: write 2023-11-14T22:13:20Z, or milliseconds".to_owned()
     })
 }

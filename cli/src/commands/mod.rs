@@ -135,6 +135,17 @@ pub struct LogArgs {
     pub log_format: LogFormat,
 }
 
+/// `NAME=VALUE`, whose name is not empty.
+fn name_and_value(text: &str) -> Option<(String, String)> {
+    let (name, value) = text.split_once('=').filter(|(name, _)| !name.is_empty())?;
+    Some((name.to_owned(), value.to_owned()))
+}
+
+/// An instant of RFC 3339, in milliseconds since 1970.
+fn instant(text: &str) -> Option<u64> {
+    text.parse::<jiff::Timestamp>().ok()?.as_millisecond().try_into().ok()
+}
+
 /// Which pipeline file.
 #[derive(Clone, Debug, Args)]
 pub struct ConfigArgs {

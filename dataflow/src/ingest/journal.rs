@@ -90,9 +90,9 @@ pub enum Decision {
 
 /// All decisions that are known, in a form that forgets order and repetition.
 ///
-/// Bound: one floor for each return of a partition, one bound for each change of the configuration, one entry for each refused or skipped record, since the
-/// oldest record that may be read again; see [`Facts::forget_before`]. And [`Quarantined::MAX`] groups, which is
-/// for the caller to see to.
+/// Bound: one floor for each return of a partition, one bound for each change of the configuration, one entry for
+/// each refused or skipped record, since the oldest record that may be read again; see [`Facts::forget_before`].
+/// And [`Quarantined::MAX`] groups, which is for the caller to see to.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Facts {
     floors: BTreeMap<(PartitionId, i64), EventTime>,
@@ -138,6 +138,18 @@ fn from<T: Copy>(
     let begun = found.iter().filter(|(from, _)| *from <= offset).count();
     found.drain(..begun.saturating_sub(1));
     found
+}
+
+/// Forgets what `known` says only of records of `partition` before `offset`.
+fn forget<T: Copy>(
+    known: &mut BTreeMap<(PartitionId, i64), T>,
+    partition: PartitionId,
+    offset: i64,
+) {
+    if let Some((first, _)) = from(known, partition, offset).first() {
+        let first = *first;
+        known.retain(|(p, o), _| *p != partition || *o >= first);
+    }
 }
 
 impl Facts {
@@ -285,15 +297,8 @@ impl Facts {
 
     /// Forgets what only records of `partition` before `offset` need, which are never read again.
     pub fn forget_before(&mut self, partition: PartitionId, offset: i64) {
-        let begun = self.floors(partition, offset);
-        if let Some((from, _)) = begun.first() {
-            let from = *from;
-            self.floors.retain(|(p, o), _| *p != partition || *o >= from);
-        }
-        if let Some((from, _)) = self.bounds(partition, offset).first() {
-            let from = *from;
-            self.bounds.retain(|(p, o), _| *p != partition || *o >= from);
-        }
+        forget(&mut self.floors, partition, offset);
+        forget(&mut self.bounds, partition, offset);
         self.refused.retain(|(p, o)| *p != partition || *o >= offset);
         self.skipped.retain(|(p, o)| *p != partition || *o >= offset);
     }

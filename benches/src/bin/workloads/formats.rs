@@ -3,21 +3,15 @@
 //! Metrics are asked for Q1 of the benchmark and logs for Q4, over a [synthetic](super::synthetic) fleet, in turns
 //! in one process. Measured is after the first two minutes, when every series is known.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use clap::Args;
-use tidewatch::pipeline::PipelineCounters;
 use tidewatch_dataflow::config::HumanDuration;
 
-use super::engine::{Counted, Engine, Plan};
 use super::feeds;
 use super::fleet::{SERVICES, START, Wire};
-use super::process::{CpuClock, load};
+use super::process::load;
 use super::quantile::Samples;
-use super::synthetic::{Rhythm, SyntheticSources, TOPIC};
+use super::stretch::{self, Stretch};
+use super::synthetic::Rhythm;
 
 /// Arguments of `formats`.
 #[derive(Debug, Args)]
@@ -43,40 +37,13 @@ const WIRES: [(&str, Wire); 3] =
 fn measure(args: &FormatsArgs, wire: Wire) -> anyhow::Result<(f64, f64)> {
     let (hosts, every) = (args.hosts, args.every.get());
     let rhythm = Rhythm { hosts, every, partitions: 12, live: None, wire };
-    let counters = Arc::new(PipelineCounters::default());
-    let counted = Arc::new(Counted::default());
     let (feeds, groups) = match wire {
         Wire::Log => (feeds::errors()?, SERVICES),
         Wire::Json | Wire::Line => (feeds::statistics(&[(10, 10)])?, rhythm.series()),
     };
-    let plan = Plan {
-        topic: TOPIC,
-        feeds,
-        workers: NonZeroUsize::MIN,
-        max_lead: Duration::from_secs(120),
-        checkpoints: None,
-    };
-    let sources = SyntheticSources::start(rhythm, Arc::clone(&counters))?;
-    let engine = Engine::start(plan, counters, Box::new(sources), counted.clone())?;
     let from = START + 120_000;
     let to = from + args.span.get().as_millis() as u64;
-    let seen = |engine: &Engine| {
-        let bytes = engine.counters.ingest.bytes.load(Ordering::Relaxed);
-        (engine.records(), bytes, counted.points.load(Ordering::Relaxed))
-    };
-    engine.watch(|engine| engine.applied().as_millis() >= from)?;
-    let (clock, before) = (CpuClock::now()?, seen(&engine));
-    engine.watch(|engine| engine.applied().as_millis() >= to)?;
-    let (cpu, after) = (clock.until(&CpuClock::now()?), seen(&engine));
-    engine.check_clean()?;
-    engine.stop()?;
-    let (messages, bytes, fired) = (after.0 - before.0, after.1 - before.1, after.2 - before.2);
-    // The looks come a little late, so the edges are not exact; a service may have no error for a minute.
-    let expected = groups * (to - from) / 10_000;
-    anyhow::ensure!(
-        fired.abs_diff(expected) <= expected / 10 + groups * 2,
-        "{fired} windows fired, about {expected} were due"
-    );
+    let Stretch { cpu, messages, bytes } = stretch::measure(rhythm, feeds, groups, (from, to))?;
     Ok((cpu.per_million(messages), bytes as f64 / messages.max(1) as f64))
 }
 

@@ -23,6 +23,7 @@ mod process;
 mod quantile;
 mod recovery;
 mod series;
+mod stretch;
 mod synthetic;
 mod windows;
 

@@ -4,21 +4,15 @@
 //! [synthetic](super::synthetic) fleet, and both fire once for each series every ten seconds. Measured is after
 //! the first hour, when every window is full.
 
-use std::num::NonZeroUsize;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
 use clap::Args;
-use tidewatch::pipeline::PipelineCounters;
 use tidewatch_dataflow::config::HumanDuration;
 
-use super::engine::{Counted, Engine, Plan};
 use super::feeds;
 use super::fleet::{START, Wire};
-use super::process::{Cpu, CpuClock, load};
+use super::process::load;
 use super::quantile::Samples;
-use super::synthetic::{Rhythm, SyntheticSources, TOPIC};
+use super::stretch::{self, Stretch};
+use super::synthetic::Rhythm;
 
 /// Arguments of `windows`.
 #[derive(Debug, Args)]
@@ -37,39 +31,14 @@ pub(crate) struct WindowsArgs {
     rounds: u32,
 }
 
-/// CPU of the stretch that is measured, and its messages.
-fn measure(args: &WindowsArgs, window: (u64, u64)) -> anyhow::Result<(Cpu, u64)> {
+/// What the stretch cost in which every window is full.
+fn measure(args: &WindowsArgs, window: (u64, u64)) -> anyhow::Result<Stretch> {
     let (hosts, every) = (args.hosts, args.every.get());
     let rhythm = Rhythm { hosts, every, partitions: 12, live: None, wire: Wire::Json };
-    let counters = Arc::new(PipelineCounters::default());
-    let counted = Arc::new(Counted::default());
-    let plan = Plan {
-        topic: TOPIC,
-        feeds: feeds::statistics(&[window])?,
-        workers: NonZeroUsize::MIN,
-        max_lead: Duration::from_secs(120),
-        checkpoints: None,
-    };
-    let sources = SyntheticSources::start(rhythm, Arc::clone(&counters))?;
-    let engine = Engine::start(plan, counters, Box::new(sources), counted.clone())?;
     // The hour before is for filling the long window; the short one has the same, to be fair.
     let from = START + 3_700_000;
     let to = from + args.span.get().as_millis() as u64;
-    engine.watch(|engine| engine.applied().as_millis() >= from)?;
-    let (before, read, fired) =
-        (CpuClock::now()?, engine.records(), counted.points.load(Ordering::Relaxed));
-    engine.watch(|engine| engine.applied().as_millis() >= to)?;
-    let (cpu, messages) = (before.until(&CpuClock::now()?), engine.records() - read);
-    let fired = counted.points.load(Ordering::Relaxed) - fired;
-    engine.check_clean()?;
-    engine.stop()?;
-    // The looks come a little late, so the edges are not exact.
-    let expected = rhythm.series() * (to - from) / 10_000;
-    anyhow::ensure!(
-        fired.abs_diff(expected) <= expected / 10 + rhythm.series() * 2,
-        "{fired} windows fired, about {expected} were due"
-    );
-    Ok((cpu, messages))
+    stretch::measure(rhythm, feeds::statistics(&[window])?, rhythm.series(), (from, to))
 }
 
 /// Measures both in turns.
@@ -82,7 +51,7 @@ pub(crate) fn run(args: &WindowsArgs) -> anyhow::Result<()> {
         for (cost, (name, window)) in
             costs.iter_mut().zip([("10s", (10, 10)), ("1h/10s", (3_600, 10))])
         {
-            let (cpu, messages) = measure(args, window)?;
+            let Stretch { cpu, messages, .. } = measure(args, window)?;
             *cost = cpu.per_million(messages);
             println!(
                 "round={round} window={name} cpu_us_per_message={cost:.3} messages={messages} {}",

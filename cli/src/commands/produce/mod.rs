@@ -81,10 +81,8 @@ pub struct ProduceArgs {
 
 /// `x-region=eu-1`
 fn parse_header(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("not a header: write NAME=VALUE, as in x-region=eu-1".to_owned()),
-    }
+    super::name_and_value(text)
+        .ok_or_else(|| "not a header: write NAME=VALUE, as in x-region=eu-1".to_owned())
 }
 
 /// Sends what is asked for, and says on standard output how much was taken.

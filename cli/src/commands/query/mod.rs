@@ -125,10 +125,7 @@ pub struct AlertsArgs {
 
 /// `NAME=VALUE`
 fn label(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE, such as window=10s".to_owned()),
-    }
+    super::name_and_value(text).ok_or_else(|| "write NAME=VALUE, such as window=10s".to_owned())
 }
 
 impl CommonArgs {

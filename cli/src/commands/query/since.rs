@@ -41,8 +41,7 @@ impl FromStr for Since {
         if let Ok(ago) = text.parse() {
             return Ok(Since::Ago(ago));
         }
-        let millis = text.parse::<jiff::Timestamp>().ok().map(jiff::Timestamp::as_millisecond);
-        let millis = millis.and_then(|millis| u64::try_from(millis).ok());
+        let millis = crate::commands::instant(text);
         millis.map(|millis| Since::At(EventTime::from_millis(millis))).ok_or_else(|| {
             "write how long ago, such as 30m or 7d, or a time with its offset such as 2026-03-01T00:00:00Z"
                 .to_owned()
