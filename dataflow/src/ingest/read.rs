@@ -127,7 +127,9 @@ fn take(
         facts: &facts,
     };
     ingest.crumb.set(partition.id, first.offset, last.offset);
-    let mut decoded = decode(ingest, batch, &with);
+    let mut decoded = Decoded::with_room(batch.records.len(), partition.filled);
+    decode(ingest, batch, &with, &mut decoded);
+    partition.filled = decoded.filled(batch.records.len());
     ingest.crumb.clear();
     let offsets = admit::to_refuse(batch, &decoded, &with);
     if !offsets.is_empty() {
@@ -175,25 +177,26 @@ fn take(
 }
 
 /// Decodes a batch, without the records that are to be passed over unread.
-fn decode(ingest: &mut Ingest, batch: &RecordBatch<'_>, with: &Admission<'_>) -> Decoded {
-    let mut decoded = Decoded::default();
-    let Some(codec) = ingest.codecs.get_mut(batch.partition.topic as usize) else {
-        return decoded;
-    };
+fn decode(
+    ingest: &mut Ingest,
+    batch: &RecordBatch<'_>,
+    with: &Admission<'_>,
+    decoded: &mut Decoded,
+) {
+    let Some(codec) = ingest.codecs.get_mut(batch.partition.topic as usize) else { return };
     let mut series = ingest.series.borrow_mut();
     let is_skipped = |record: &&Record<'_>| with.facts.is_skipped(batch.partition, record.offset);
     let skipped: Vec<_> = batch.records.iter().filter(is_skipped).map(|r| r.offset).collect();
     if skipped.is_empty() {
-        codec.decode(batch, &mut series, &mut decoded);
-        return decoded;
+        codec.decode(batch, &mut series, decoded);
+        return;
     }
     let records: Vec<_> = batch.records.iter().filter(|r| !is_skipped(r)).copied().collect();
     let others = RecordBatch { partition: batch.partition, records: &records };
-    codec.decode(&others, &mut series, &mut decoded);
+    codec.decode(&others, &mut series, decoded);
     decoded.rejected.extend(skipped.into_iter().map(|offset| {
         let detail = "reading this record has ended the process twice";
         Rejected { offset, why: Malformed::new(Reason::Poison, detail) }
     }));
     decoded.rejected.sort_by_key(|rejected| rejected.offset);
-    decoded
 }

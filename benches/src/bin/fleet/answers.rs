@@ -32,6 +32,8 @@ const BUFFER: usize = 256 << 10;
 pub(crate) struct Answers {
     error_threshold: u64,
     files: [Option<Mutex<BufWriter<File>>>; Query::ALL.len()],
+    /// Memory for lines: at most one for each worker.
+    spare: Mutex<Vec<Lines>>,
     failed: OnceLock<io::Error>,
 }
 
@@ -48,7 +50,8 @@ impl Answers {
         for query in &job.queries {
             files[*query as usize] = Some(create(*query)?);
         }
-        Ok(Answers { error_threshold: job.error_threshold, files, failed: OnceLock::new() })
+        let (spare, failed) = (Mutex::default(), OnceLock::new());
+        Ok(Answers { error_threshold: job.error_threshold, files, spare, failed })
     }
 
     fn append(&self, query: Query, text: &[u8]) {
@@ -79,8 +82,8 @@ impl Answers {
     }
 }
 
-fn lock(file: &Mutex<BufWriter<File>>) -> MutexGuard<'_, BufWriter<File>> {
-    file.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The number of a point's field.
@@ -89,44 +92,64 @@ fn field(point: &MetricPoint, name: &str) -> f64 {
     found.map_or(f64::NAN, |(_, number)| *number)
 }
 
+/// The lines of each query, on their way to its file.
+type Lines = [Vec<u8>; Query::ALL.len()];
+
 /// Writes the line of `point` behind those of its query. The statistics of `fleet.toml` say which that is.
-fn write(
-    point: &MetricPoint,
-    error_threshold: u64,
-    lines: &mut [Vec<u8>; Query::ALL.len()],
-) -> io::Result<()> {
+fn write(point: &MetricPoint, error_threshold: u64, lines: &mut Lines) {
     let [q1, q2, _, q4] = lines;
-    let (end, label) = (point.time.as_millis(), |name| point.labels.get(name).unwrap_or_default());
+    let end = point.time.as_millis();
+    let label = |name| point.labels.get(name).unwrap_or_default();
     match &*point.measurement {
         "cpu_5m" => {
-            let (mean, max) = (field(point, "mean"), field(point, "max"));
-            writeln!(q2, "{end},{},{mean},{max}", label("host"))
+            begin(q2, end, &[label("host")]);
+            numbers(q2, &[field(point, "mean"), field(point, "max")]);
         }
         "errors" => {
-            let count = field(point, "count");
-            if count > error_threshold as f64 {
-                writeln!(q4, "{end},{},{count}", label("service"))?;
+            let count = field(point, "count") as u64;
+            if count > error_threshold {
+                begin(q4, end, &[label("service"), itoa::Buffer::new().format(count)]);
+                numbers(q4, &[]);
             }
-            Ok(())
         }
         measurement => {
             let [count, mean, min, max] = ["count", "mean", "min", "max"].map(|f| field(point, f));
-            writeln!(q1, "{end},{measurement},{},{count},{mean},{min},{max}", label("host"))
+            let (mut text, count) = (itoa::Buffer::new(), count as u64);
+            begin(q1, end, &[measurement, label("host"), text.format(count)]);
+            numbers(q1, &[mean, min, max]);
         }
     }
 }
 
+/// Begins a line with a time and `texts`, each behind a comma.
+fn begin(line: &mut Vec<u8>, time: u64, texts: &[&str]) {
+    line.extend_from_slice(itoa::Buffer::new().format(time).as_bytes());
+    for text in texts {
+        line.push(b',');
+        line.extend_from_slice(text.as_bytes());
+    }
+}
+
+/// Ends a line with `numbers`, each behind a comma.
+fn numbers(line: &mut Vec<u8>, numbers: &[f64]) {
+    for number in numbers {
+        line.push(b',');
+        line.extend_from_slice(zmij::Buffer::new().format(*number).as_bytes());
+    }
+    line.push(b'\n');
+}
+
 impl Outputs for Answers {
     fn points(&self, points: Vec<MetricPoint>) {
-        let mut lines = [const { Vec::new() }; Query::ALL.len()];
+        let mut lines = lock(&self.spare).pop().unwrap_or_default();
         for point in &points {
-            if let Err(error) = write(point, self.error_threshold, &mut lines) {
-                let _ = self.failed.set(error);
-            }
+            write(point, self.error_threshold, &mut lines);
         }
-        for (query, lines) in Query::ALL.into_iter().zip(&lines) {
+        for (query, lines) in Query::ALL.into_iter().zip(&mut lines) {
             self.append(query, lines);
+            lines.clear();
         }
+        lock(&self.spare).push(lines);
     }
 
     fn logs(&self, _lines: Vec<LogLine>) {}
@@ -200,7 +223,7 @@ mod tests {
         ]);
         answers.flush(&job.out).unwrap();
         let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        let line = "1700000010000,cpu,a,10,0.30000000000000004,0.0000001,88.5\n";
+        let line = "1700000010000,cpu,a,10,0.30000000000000004,1e-7,88.5\n";
         assert_eq!(text("q1-0.csv"), line);
         assert_eq!(text("q4-0.csv"), "1700000010000,pay,21\n", "above, not at");
         assert!(!folder.path().join("q2-0.csv").exists(), "nobody asked for it");
