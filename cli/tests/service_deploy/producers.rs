@@ -1,10 +1,12 @@
-//! Telegraf, rsyslog and collectd with the shipped configurations, and what became of their data.
+//! Telegraf, rsyslog and collectd with the shipped configurations, on a machine whose processors burn, and what became of
+//! their data.
 
 use std::fs::{self, File};
 use std::io::Write as _;
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -15,7 +17,9 @@ use crate::prometheus::named;
 use crate::world::{Program, World, deploy, now, replaced, shipped};
 
 /// The names that the producers give to this machine.
-const TELEGRAF_HOST: &str = "telegraf-host";
+pub const TELEGRAF_HOST: &str = "telegraf-host";
+/// The rule for its processors.
+pub const TELEGRAF_RULE: &str = "telegraf_cpu_sustained";
 /// The errors that are written to the followed file.
 const ERRORS: usize = 40;
 /// Lines of each kind that a device sends.
@@ -23,22 +27,39 @@ const SENT: usize = 30;
 /// The statistics of collectd's values.
 const COLLECTD: [&str; 3] = ["collectd_cpu", "collectd_memory", "collectd_disk"];
 
-/// What the shipped configurations of producers add to a pipeline file. Nobody waits for five minutes, and nothing
-/// burns here: any load will do.
+/// What the shipped configurations of producers add to a pipeline file, and the rule of `compose` for Telegraf's host. Nobody
+/// waits for five minutes.
 pub fn pipeline() -> String {
-    let collectd = replaced(
-        &shipped("collectd/tidewatch.toml"),
-        &[
-            ("above = 90.0", "above = -1.0"),
-            ("clear_below = 85.0", "clear_below = -2.0"),
-            ("for = \"5m\"", "for = \"5s\""),
-        ],
-    );
-    collectd + &shipped("rsyslog/tidewatch.toml")
+    let soon = ("for = \"5m\"", "for = \"5s\"");
+    let collectd = replaced(&shipped("collectd/tidewatch.toml"), &[soon]);
+    let compose = shipped("compose/tidewatch.toml");
+    let rule = compose.split("\n\n").find(|rule| rule.contains("\"cpu_sustained\""));
+    let of_telegraf = format!("where = {{ host = \"{TELEGRAF_HOST}\", ");
+    let changes = [soon, ("cpu_sustained", TELEGRAF_RULE), ("where = { ", &of_telegraf)];
+    let telegraf = replaced(rule.unwrap(), &changes);
+    [&collectd, &telegraf, "\n\n", &shipped("rsyslog/tidewatch.toml")].concat()
+}
+
+/// All processors of this machine at work, as niced processes: whoever has something to do goes first, and idle they are not.
+struct Burner(Vec<Program>);
+
+impl Burner {
+    fn start(folder: &Path) -> Self {
+        let processors = thread::available_parallelism().unwrap().get();
+        let burn = |processor| {
+            let mut command = Command::new("nice");
+            command.args(["-n", "19", "bash", "-c", "while :; do :; done"]);
+            Program::start(&format!("burner-{processor}"), &mut command, folder)
+        };
+        Burner((0..processors).map(burn).collect())
+    }
 }
 
 /// The running ones.
-pub struct Producers(Vec<Program>);
+pub struct Producers {
+    agents: Vec<Program>,
+    burner: Burner,
+}
 
 impl Producers {
     /// Starts all three.
@@ -79,12 +100,18 @@ impl Producers {
         let mut command = Command::new(named(agents, "collectd"));
         command.arg("-f").arg("-C").arg(own.join("collectd.conf"));
         let collectd = Program::start("collectd", &mut command, folder);
-        Producers(vec![telegraf, rsyslog, collectd])
+        let agents = vec![telegraf, rsyslog, collectd];
+        Producers { agents, burner: Burner::start(folder) }
+    }
+
+    /// Lets the processors cool down.
+    pub fn cool(&mut self) {
+        self.burner.0.clear();
     }
 
     /// The end of what each wrote.
     pub fn tail(&self) -> String {
-        self.0.iter().map(Program::tail).collect::<Vec<_>>().join("\n")
+        self.agents.iter().chain(&self.burner.0).map(Program::tail).collect::<Vec<_>>().join("\n")
     }
 }
 

@@ -154,7 +154,7 @@ impl World {
         let program = Program::start("tidewatch", &mut command, folder.path());
         let prometheus = prometheus::Server::start(&watcher, port, folder.path());
         let producers = Producers::start(&telegraf, &agents, &broker, folder.path());
-        let world = World {
+        let mut world = World {
             producers,
             prometheus,
             program,
@@ -168,6 +168,7 @@ impl World {
             start,
         };
         world.settle();
+        world.producers.cool();
         Some(world)
     }
 
@@ -193,6 +194,7 @@ impl World {
             ("error_burst", "billing", "opened"),
             ("error_burst", "switchd", "opened"),
             ("collectd_cpu_sustained", "collectd-host", "opened"),
+            (producers::TELEGRAF_RULE, producers::TELEGRAF_HOST, "opened"),
         ] {
             let wanted = (rule.to_owned(), who.to_owned(), action.to_owned());
             if !alerts.contains(&wanted) {
