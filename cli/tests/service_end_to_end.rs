@@ -151,6 +151,9 @@ struct Left {
     points: BTreeMap<(String, String, u64), BTreeMap<String, String>>,
     /// Those of long windows, in a bucket of their own.
     long_points: BTreeMap<(String, String, u64), BTreeMap<String, String>>,
+    /// As they were read, and those of a measurement that was not asked for.
+    raw_points: BTreeMap<(String, String, u64), BTreeMap<String, String>>,
+    raw_others: usize,
     memory_points: usize,
     documents: Vec<String>,
     pagerduty: Vec<String>,
@@ -226,6 +229,7 @@ org = "{org}"
 bucket = "{bucket}"
 token = {{ env = "TEST_INFLUX" }}
 long_term = {{ bucket = "{bucket}-long", retention = "0s", least_window = "1m" }}
+raw = {{ bucket = "{bucket}-raw", retention = "0s", measurements = ["cpu"] }}
 [sinks.elasticsearch]
 url = "{elastic}"
 index = "{index}"
@@ -293,7 +297,9 @@ fn points_in(
     let mut points: BTreeMap<_, BTreeMap<_, _>> = BTreeMap::new();
     for line in lines {
         let row: BTreeMap<_, _> = header.iter().copied().zip(line.split(',')).collect();
-        let key = (row["window"].to_owned(), row["host"].to_owned(), row["_ms"].parse().unwrap());
+        // Points as they were read are of no window.
+        let window = row.get("window").copied().unwrap_or_default();
+        let key = (window.to_owned(), row["host"].to_owned(), row["_ms"].parse().unwrap());
         points.entry(key).or_default().insert(row["_field"].to_owned(), row["_value"].to_owned());
     }
     points
@@ -370,6 +376,8 @@ fn run(servers: &Servers, mut names: Names, workers: u16, processes: u16, expect
     Left {
         points: points(servers, &names, "cpu"),
         long_points: points_in(servers, &format!("{}-long", names.bucket), "cpu"),
+        raw_points: points_in(servers, &format!("{}-raw", names.bucket), "cpu"),
+        raw_others: points_in(servers, &format!("{}-raw", names.bucket), "memory").len(),
         memory_points: points(servers, &names, "memory").len(),
         documents: documents.into_iter().map(|d| d.replace(&names.index, "INDEX")).collect(),
         pagerduty,
@@ -423,6 +431,13 @@ fn the_same_exact_answer_for_every_number_of_workers_and_processes() {
     let mut long = first.points.clone();
     long.retain(|(window, _, _), _| window == "1m/10s");
     assert_eq!(first.long_points, long);
+    assert_eq!((first.raw_points.len(), first.raw_others), (HOSTS * SECONDS as usize, 0));
+    for ((_, host, time), fields) in &first.raw_points {
+        let number = |name: &str| fields[name].parse::<f64>().unwrap();
+        let host = host.trim_start_matches("host-").parse().unwrap();
+        let value = Input::cpu(host, (time - input.start) / 1_000);
+        assert_eq!((number("usage_active"), number("usage_idle")), (value, 100.0 - value));
+    }
     assert_eq!(first.memory_points, 60);
     assert_eq!(first.documents.len(), 630);
     assert_eq!(first.dead_letters, 1, "`lots` is no number");

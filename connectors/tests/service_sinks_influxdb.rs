@@ -39,6 +39,7 @@ fn config(influx: &Influx, bucket: &str) -> InfluxConfig {
         token: Secret::Given(Influx::TOKEN.into()),
         retention: None,
         long_term: None,
+        raw: None,
         on_full: Default::default(),
         queue_items: 100_000.try_into().unwrap(),
         spill: default_spill(),

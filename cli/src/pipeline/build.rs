@@ -29,6 +29,7 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use super::durability::DurabilityError;
 use super::outputs::Outputs;
 use super::quarantine;
+use super::raw;
 use super::running::PipelineError;
 use super::worker::Shared;
 
@@ -170,7 +171,14 @@ pub(super) fn build(
     let panes: Vec<_> = spec.feeds.iter().map(|feed| feed.pane).collect();
     let feeds = Arc::clone(&counters.feeds);
     let state = Fold::new(&spec.feeds, scope.index(), feeds, machines.fold_tally);
-    let folded = fold(source.batches, &panes, state, series, open_points, stop.clone());
+    let batches = match &spec.raw {
+        Some(which) => {
+            let (series, outputs) = (Rc::clone(&series), Arc::clone(outputs));
+            raw::hand_out(source.batches, which.clone(), series, outputs)
+        }
+        None => source.batches,
+    };
+    let folded = fold(batches, &panes, state, series, open_points, stop.clone());
 
     let mut detected = Vec::new();
     for ((feed, (machine, participant)), messages) in

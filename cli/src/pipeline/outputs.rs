@@ -18,6 +18,11 @@ pub type Durable = Box<dyn FnOnce(WorkerPieces, Vec<String>) + Send>;
 pub trait Outputs: Send + Sync {
     /// Statistics of windows, on the worker that owns the group.
     fn points(&self, points: Vec<MetricPoint>);
+    /// Points as they were read, on the worker that read them; only those that the pipeline's
+    /// [`raw`](super::PipelineSpec::raw) takes.
+    fn raw(&self, points: Vec<MetricPoint>) {
+        let _ = points;
+    }
     /// Log lines, on the worker that read them.
     fn logs(&self, lines: Vec<LogLine>);
     /// Refused records, on the worker that read them.

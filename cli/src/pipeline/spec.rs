@@ -9,6 +9,8 @@ use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{Clock, EventTime, PaneSize};
 use tidewatch_operators::feed::{Fault, FeedSpec, OnChange};
 
+use super::raw::RawPoints;
+
 /// Settings of time, as [`PipelineSpec::new`] takes them; see [`IngestConfig`] for their meaning.
 #[derive(Clone, Debug)]
 pub struct TimeSpec {
@@ -35,6 +37,8 @@ pub struct PipelineSpec {
     pub feeds: Vec<Arc<FeedSpec>>,
     /// What is known of groups: labels that must match, and the labels they bring.
     pub inventory: Vec<(Labels, Labels)>,
+    /// Which points are handed out as they were read; `None`: none.
+    pub raw: Option<RawPoints>,
     /// The most series a worker keeps.
     pub series_max: usize,
     /// Windows that begin before this are not written: reading began inside them. Of no meaning when a
@@ -73,6 +77,7 @@ impl PipelineSpec {
             ingest,
             feeds,
             inventory: Vec::new(),
+            raw: None,
             series_max: 1_000_000,
             complete_from: EventTime::MIN,
             on_change: OnChange::Reset,

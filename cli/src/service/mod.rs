@@ -38,8 +38,8 @@ use crate::cluster::{Membership, Pulse};
 use crate::config::PipelineConfig;
 use crate::page::{LiveConfig, LiveState};
 use crate::pipeline::{
-    Durability, Outputs, PipelineCounters, PipelineSpec, Running, Shared, StoreDurability,
-    TimeSpec, start,
+    Durability, Outputs, PipelineCounters, PipelineSpec, RawPoints, Running, Shared,
+    StoreDurability, TimeSpec, start,
 };
 use crate::telemetry::{Health, Telemetry};
 
@@ -228,11 +228,18 @@ fn spec(config: &PipelineConfig, clock: Clock) -> PipelineSpec {
     };
     PipelineSpec {
         inventory: outlets::inventory(config),
+        raw: raw(config),
         series_max: config.series_max,
         on_change: config.checkpoint.on_change,
         fault: poison::fault(),
         ..PipelineSpec::new(config.topics(), time, config.feeds())
     }
+}
+
+/// What `[sinks.influxdb.raw]` asks for.
+fn raw(config: &PipelineConfig) -> Option<RawPoints> {
+    let raw = config.sinks.influxdb.as_ref()?.raw.as_ref()?;
+    Some(RawPoints::of(&raw.measurements))
 }
 
 /// How far before the end of the log a first start begins, so that the first windows and conditions are

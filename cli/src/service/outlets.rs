@@ -263,6 +263,12 @@ impl Outputs for Outlets {
         }
     }
 
+    fn raw(&self, points: Vec<MetricPoint>) {
+        if let Some(open) = self.open.get() {
+            open.stores.offer_raw(points);
+        }
+    }
+
     fn logs(&self, lines: Vec<LogLine>) {
         if let Some(open) = self.open.get() {
             offer_all(&open.stores.logs, lines);

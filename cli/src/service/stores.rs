@@ -32,6 +32,8 @@ pub(super) struct Stores {
     pub(super) points: Vec<SinkHandle<MetricPoint>>,
     /// The sink for what is kept long, and what it takes.
     long_term: Option<(SinkHandle<MetricPoint>, LongTerm)>,
+    /// The sink for points as they were read.
+    raw: Option<SinkHandle<MetricPoint>>,
     pub(super) logs: Vec<SinkHandle<LogLine>>,
     pub(super) transitions: Vec<SinkHandle<Transition>>,
     pub(super) letters: Vec<SinkHandle<DeadLetter>>,
@@ -94,6 +96,11 @@ impl Stores {
                 let handle =
                     starter.spawn("influxdb/long_term", writer, config.delivery(), counted);
                 stores.long_term = Some((handle, long_term));
+            }
+            if let Some(raw) = influx.raw() {
+                let writer = raw.open().context("could not open `[sinks.influxdb.raw]`")?;
+                let handle = starter.spawn("influxdb/raw", writer, raw.delivery(), counted);
+                stores.raw = Some(handle);
             }
             let (alerts, queue) = (AlertPoints::new(open()?), influx.delivery());
             stores.transitions.push(starter.spawn("influxdb/alerts", alerts, queue, counted));
@@ -173,9 +180,17 @@ impl Stores {
         offer_all(&self.points, points);
     }
 
+    /// Hands points on as they were read.
+    pub(super) fn offer_raw(&self, points: Vec<MetricPoint>) {
+        if let Some(handle) = &self.raw {
+            handle.offer(points);
+        }
+    }
+
     /// All sinks of points.
     fn all_points(&self) -> impl Iterator<Item = &SinkHandle<MetricPoint>> {
-        self.points.iter().chain(self.long_term.as_ref().map(|(handle, _)| handle))
+        let long_term = self.long_term.as_ref().map(|(handle, _)| handle);
+        self.points.iter().chain(long_term).chain(&self.raw)
     }
 
     /// The sinks whose items survive, without the dead letters: what the others refuse becomes one.

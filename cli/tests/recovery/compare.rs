@@ -26,6 +26,10 @@ pub fn same_in_the_end(
     let (one, two) = (&straight.delivered, &disturbed.delivered);
     same_map("log lines", &one.logs, &two.logs)?;
     same_map("dead letters", &one.letters, &two.letters)?;
+    same_map("raw points", &one.raw, &two.raw)?;
+    if one.raw.is_empty() && !one.points.is_empty() {
+        return Err("no raw points were handed out at all".to_owned());
+    }
     let last = |points: BTreeMap<PointKey, Vec<Fields>>| -> BTreeMap<_, _> {
         points.into_iter().map(|(key, mut values)| (key, values.pop())).collect()
     };

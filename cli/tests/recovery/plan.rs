@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fastrand::Rng;
-use tidewatch::pipeline::{PipelineSpec, TimeSpec};
+use tidewatch::pipeline::{PipelineSpec, RawPoints, TimeSpec};
 use tidewatch_dataflow::alert::Severity;
 use tidewatch_dataflow::ingest::Decision;
 use tidewatch_dataflow::record::{PartitionId, Topics};
@@ -250,7 +250,8 @@ impl Plan {
             clock,
         };
         let feeds = feeds(self.nature.lateness).into_iter().take(self.nature.feeds).collect();
-        PipelineSpec::new(topics, time, feeds)
+        let raw = Some(RawPoints::default());
+        PipelineSpec { raw, ..PipelineSpec::new(topics, time, feeds) }
     }
 }
 

@@ -27,6 +27,8 @@ pub type Origin = (PartitionId, i64, String);
 pub struct Delivered {
     /// All values a point had, one after another, without repetition of the last.
     pub points: BTreeMap<PointKey, Vec<Fields>>,
+    /// All contents that points as they were read had.
+    pub raw: BTreeMap<PointKey, BTreeSet<Fields>>,
     /// The newest run that wrote a point.
     writers: BTreeMap<PointKey, u64>,
     /// All contents a transition had.
@@ -55,6 +57,7 @@ impl Delivered {
 #[derive(Debug, Default)]
 struct Pending {
     points: Vec<MetricPoint>,
+    raw: Vec<MetricPoint>,
     transitions: Vec<Transition>,
     logs: Vec<LogLine>,
     letters: Vec<DeadLetter>,
@@ -65,10 +68,7 @@ impl Pending {
     /// writes after its successor has corrected it would stay. What it writes must be true all the same.
     fn deliver(&mut self, run: u64, to: &mut Delivered) {
         for point in self.points.drain(..) {
-            let fields: Fields =
-                point.fields.iter().map(|(n, v)| (n.to_string(), v.to_bits())).collect();
-            let key =
-                (point.measurement.to_string(), point.labels.to_string(), point.time.as_millis());
+            let (key, fields) = content(&point);
             let writer = to.writers.entry(key.clone()).or_default();
             let values = to.points.entry(key).or_default();
             if run < *writer {
@@ -77,6 +77,10 @@ impl Pending {
                 values.push(fields);
             }
             *writer = run.max(*writer);
+        }
+        for point in self.raw.drain(..) {
+            let (key, fields) = content(&point);
+            to.raw.entry(key).or_default().insert(fields);
         }
         for transition in self.transitions.drain(..) {
             to.transitions.entry(transition.id()).or_default().insert(transition);
@@ -97,6 +101,12 @@ impl Pending {
             to.letters.entry(origin).or_default().insert(content);
         }
     }
+}
+
+fn content(point: &MetricPoint) -> (PointKey, Fields) {
+    let fields = point.fields.iter().map(|(n, v)| (n.to_string(), v.to_bits())).collect();
+    let (measurement, labels) = (point.measurement.to_string(), point.labels.to_string());
+    ((measurement, labels, point.time.as_millis()), fields)
 }
 
 /// The outputs of one run.
@@ -180,6 +190,9 @@ impl Sink {
 impl Outputs for Sink {
     fn points(&self, points: Vec<MetricPoint>) {
         self.add(|pending| pending.points.extend(points));
+    }
+    fn raw(&self, points: Vec<MetricPoint>) {
+        self.add(|pending| pending.raw.extend(points));
     }
     fn logs(&self, lines: Vec<LogLine>) {
         self.add(|pending| pending.logs.extend(lines));

@@ -30,6 +30,8 @@ pub struct InfluxConfig {
     pub retention: Option<HumanDuration>,
     /// A second bucket, of the same organisation, for what is kept long. Default: none.
     pub long_term: Option<LongTerm>,
+    /// A bucket, of the same organisation, for points as they were read. Default: none.
+    pub raw: Option<Raw>,
     /// What happens when the queue and the spill are full: `stall` (default) or `shed`.
     #[serde(default)]
     pub on_full: OnFull,
@@ -67,6 +69,20 @@ impl LongTerm {
     }
 }
 
+/// `[sinks.influxdb.raw]`: a bucket for points as they were read: all their fields, at the times and with the labels that
+/// they came with.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Raw {
+    /// Name of the bucket.
+    pub bucket: String,
+    /// As `retention` of `[sinks.influxdb]`.
+    pub retention: Option<HumanDuration>,
+    /// Points of these measurements; of all, when it is empty. Default: all.
+    #[serde(default)]
+    pub measurements: Vec<String>,
+}
+
 fn least_window() -> HumanDuration {
     Duration::from_secs(3_600).into()
 }
@@ -97,18 +113,35 @@ impl InfluxConfig {
             }
         }
         check_retention("retention", self.retention)?;
-        let Some(long_term) = &self.long_term else { return Ok(()) };
-        if long_term.bucket.is_empty() || long_term.bucket == self.bucket {
-            let reason = "it needs a `bucket` of its own".into();
-            return Err(OpenError::Invalid { field: "long_term", reason });
+        let long_term = self.long_term.as_ref().map(|l| ("long_term", &l.bucket, l.retention));
+        let raw = self.raw.as_ref().map(|raw| ("raw", &raw.bucket, raw.retention));
+        let mut taken = vec![&self.bucket];
+        for (field, bucket, retention) in long_term.into_iter().chain(raw) {
+            if bucket.is_empty() || taken.contains(&bucket) {
+                let reason = "it needs a `bucket` of its own".into();
+                return Err(OpenError::Invalid { field, reason });
+            }
+            taken.push(bucket);
+            check_retention(field, retention)?;
         }
-        check_retention("long_term", long_term.retention)
+        Ok(())
     }
 
     /// The configuration of the bucket for what is kept long, where there is one.
     pub fn long_term(&self) -> Option<InfluxConfig> {
         let LongTerm { bucket, retention, .. } = self.long_term.clone()?;
-        Some(InfluxConfig { bucket, retention, long_term: None, ..self.clone() })
+        Some(self.beside(bucket, retention))
+    }
+
+    /// The configuration of the bucket for points as they were read, where there is one.
+    pub fn raw(&self) -> Option<InfluxConfig> {
+        let Raw { bucket, retention, .. } = self.raw.clone()?;
+        Some(self.beside(bucket, retention))
+    }
+
+    /// The same with another bucket.
+    fn beside(&self, bucket: String, retention: Option<HumanDuration>) -> InfluxConfig {
+        InfluxConfig { bucket, retention, long_term: None, raw: None, ..self.clone() }
     }
 
     /// How to queue, batch and retry.

@@ -31,6 +31,6 @@ mod tests;
 mod writer;
 
 pub use bucket::BucketState;
-pub use config::{InfluxConfig, LongTerm};
+pub use config::{InfluxConfig, LongTerm, Raw};
 pub use config1::Influx1Config;
 pub use writer::InfluxWriter;

@@ -176,6 +176,7 @@ fn config(url: &str) -> InfluxConfig {
         token: Secret::Env("X".into()),
         retention: None,
         long_term: None,
+        raw: None,
         on_full: Default::default(),
         queue_items: 1_000.try_into().unwrap(),
         spill: default_spill(),
@@ -447,6 +448,14 @@ fn the_configuration_has_the_documented_fields_and_no_others() {
     };
     let taken = ["1h", "2h/10s", "1d", "59m", "10s", "1m/10s", "x"].map(takes);
     assert_eq!(taken, [true, true, true, false, false, false, false]);
+    let raw = |bucket: &str| InfluxConfig {
+        raw: Some(Raw { bucket: bucket.into(), retention: None, measurements: Vec::new() }),
+        ..long("long")
+    };
+    assert!(raw("long").validate().is_err(), "a bucket of its own too");
+    raw("raw").validate().unwrap();
+    let third = raw("raw").raw().unwrap();
+    assert_eq!((third.bucket.as_str(), third.retention, third.raw), ("raw", None, None));
     let error = InfluxConfig { token: Secret::Given("a\nb".into()), ..config }.open().unwrap_err();
     assert!(error.to_string().starts_with("`token` is not usable"), "{error}");
 }
