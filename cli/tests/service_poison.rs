@@ -1,5 +1,5 @@
-//! A record that ends the process that decodes it, on a real Kafka: it is found by its crumb, passed over, and
-//! told as a dead letter, and the run goes on.
+//! A record that ends the process that decodes or folds it, on a real Kafka: it is found by its crumb, passed over,
+//! and told as a dead letter, and the run goes on.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -12,7 +12,7 @@ use tidewatch_testkit::{Program, free_ports, unique, wait_for};
 
 /// Three crashes, and the pauses of the supervisor between them.
 const WITHIN: Duration = Duration::from_secs(60);
-/// The bytes that the hook for tests takes for poison.
+/// The bytes that the hooks for tests take for poison.
 const POISON: &str = "a-record-that-crashes-us";
 
 fn cpu(second: u64, host: &str) -> Message {
@@ -30,7 +30,17 @@ fn metric(port: u16, name: &str) -> Option<u64> {
 }
 
 #[test]
-fn a_poison_record_is_found_passed_over_and_told() {
+fn a_record_that_ends_its_decoder_is_passed_over_and_told() {
+    check("TIDEWATCH_TEST_POISON", POISON);
+}
+
+#[test]
+fn a_record_that_the_fold_panics_at_is_passed_over_and_told() {
+    check("TIDEWATCH_TEST_FAULT", &format!("fold@host={POISON}"));
+}
+
+/// The hook for tests that is set by `variable` strikes at a record with [`POISON`].
+fn check(variable: &str, hook: &str) {
     let Some(broker) = Broker::shared() else { return };
     let (topic, letters) = (unique("cpu-usage"), unique("dead-letters"));
     broker.create_topic(&topic, 1).unwrap();
@@ -55,7 +65,7 @@ fn a_poison_record_is_found_passed_over_and_told() {
         Command::new(env!("CARGO_BIN_EXE_tidewatch"))
             .args(["run", "-c"])
             .arg(&file)
-            .env("TIDEWATCH_TEST_POISON", POISON)
+            .env(variable, hook)
             .spawn()
             .unwrap(),
     );

@@ -1,13 +1,15 @@
 //! Crumbs: finding the record, or the group, that crashes the process, over its crashes.
 //!
 //! ```text
-//!  worker    set(first..last)  decode  clear()      the crumb: 40 bytes in the page cache, which
+//!  worker    set(first..last)   work   clear()      the crumb: 40 bytes in the page cache, which
 //!    │             │              ✕                 outlives the process, however that ends
 //!    ▼             ▼
 //!  1st crash   a range of records was under way ──► its records are read one at a time from now on
 //!  2nd crash   a single record was under way    ──► one crash against that record
 //!  3rd crash   the same single record           ──► poison: the run journals it as skipped
 //! ```
+//!
+//! The work is to decode and admit records, and then to fold their points.
 //!
 //! A **group** that crashes a rule or window needs no such search: the panic hook of the thread that evaluates it
 //! leaves word of the group itself ([`leave_word`]). Three such panics put the group in quarantine.
@@ -16,7 +18,7 @@
 //! ended, and [`take_words`]; and keeps the [`Suspects`], which the members of the next run load and never write.
 //!
 //! # What keeps an innocent record from being skipped
-//! Within a process only one worker at a time decodes a suspected record by itself, so a crash finds at
+//! Within a process only one worker at a time takes in a suspected record by itself, so a crash finds at
 //! most one single record under way; members that the supervisor had to kill bring no suspects at all;
 //! and a record has to be found there twice.
 
@@ -44,7 +46,7 @@ const MAGIC: [u8; 8] = *b"twcrumb1";
 /// How the name of a crumb's file ends.
 const SUFFIX: &str = ".crumb";
 
-/// Records that were being decoded when a process ended.
+/// Records that were being taken in when a process ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Suspect {
     /// Index of the process that left the crumb.

@@ -11,7 +11,7 @@ use tidewatch_dataflow::alert::Transition;
 use tidewatch_dataflow::checkpoint::{Participant, Recovery, StateError};
 use tidewatch_dataflow::dead_letter::Reason;
 use tidewatch_dataflow::ingest::{
-    Ingest, IngestState, IngestTally, OpenPoints, Shared as Control, Tally, ingest,
+    Ingest, IngestState, IngestTally, OpenPoints, Shared as Control, SharedCrumb, Tally, ingest,
 };
 use tidewatch_dataflow::operator::{StopFlag, in_order};
 use tidewatch_dataflow::series::SeriesTable;
@@ -148,6 +148,7 @@ pub(super) fn build(
     let open_points = OpenPoints::default();
     let local = scope.index() % shared.gauges.len().max(1);
     let full = Arc::clone(outputs);
+    let crumb: SharedCrumb = Rc::new(RefCell::new(shared.sources.crumb(scope.index())));
     let source = ingest(
         scope,
         "ingest",
@@ -165,12 +166,15 @@ pub(super) fn build(
             gauges: shared.gauges.get(local).cloned().unwrap_or_default(),
             state,
             tally: machines.ingest_tally,
-            crumb: shared.sources.crumb(scope.index()),
+            crumb: Rc::clone(&crumb),
         },
     );
     let panes: Vec<_> = spec.feeds.iter().map(|feed| feed.pane).collect();
     let feeds = Arc::clone(&counters.feeds);
-    let state = Fold::new(&spec.feeds, scope.index(), feeds, machines.fold_tally);
+    let mut state = Fold::new(&spec.feeds, scope.index(), feeds, machines.fold_tally);
+    if let Some(fault) = &spec.fault {
+        state.break_at(fault.clone());
+    }
     let batches = match &spec.raw {
         Some(which) => {
             let (series, outputs) = (Rc::clone(&series), Arc::clone(outputs));
@@ -178,7 +182,7 @@ pub(super) fn build(
         }
         None => source.batches,
     };
-    let folded = fold(batches, &panes, state, series, open_points, stop.clone());
+    let folded = fold(batches, &panes, state, series, open_points, crumb, stop.clone());
 
     let mut detected = Vec::new();
     for ((feed, (machine, participant)), messages) in

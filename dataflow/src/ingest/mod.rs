@@ -51,7 +51,7 @@ use std::time::Duration;
 pub use board::{Board, Report};
 pub use control::{Control, ControlPlane, Direction, Shared};
 pub use counters::{DecisionKind, IngestCounters, PartitionGauges};
-pub use crumb::{Breadcrumb, NoCrumbs};
+pub use crumb::{Breadcrumb, NoCrumbs, SharedCrumb};
 pub use cuts::CheckpointPace;
 pub use durable::StoreJournal;
 pub use generation::Generation;

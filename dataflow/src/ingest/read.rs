@@ -70,7 +70,7 @@ impl Source {
             Some(first) => (first, first.saturating_add(span)),
             None => (0, i64::MAX),
         };
-        if ingest.crumb.singly(partition.id, first, last) {
+        if ingest.crumb.borrow().singly(partition.id, first, last) {
             budget = 1;
         }
         let Some(budget) = NonZeroUsize::new(budget) else { return 0 };
@@ -126,13 +126,13 @@ fn take(
         resumed_at: ingest.control.recovery.resumed_at(),
         facts: &facts,
     };
-    ingest.crumb.set(partition.id, first.offset, last.offset);
+    ingest.crumb.borrow_mut().set(partition.id, first.offset, last.offset);
     let mut decoded = Decoded::with_room(batch.records.len(), partition.filled);
     decode(ingest, batch, &with, &mut decoded);
     partition.filled = decoded.filled(batch.records.len());
-    ingest.crumb.clear();
     let offsets = admit::to_refuse(batch, &decoded, &with);
     if !offsets.is_empty() {
+        ingest.crumb.borrow_mut().clear();
         partition.held = Some(HeldBatch::copy(batch));
         partition.refusal_asked = true;
         let refuse = Control::Refuse { partition: partition.id, offsets };
@@ -141,6 +141,7 @@ fn take(
     }
     let Admitted { mut letters, restored } =
         admit::admit(batch, &mut decoded, partition, &mut ingest.tally, &with);
+    ingest.crumb.borrow_mut().clear();
     partition.admitted(last, now);
     let counters = &ingest.counters;
     let bytes = batch

@@ -13,7 +13,7 @@ use timely::dataflow::{ProbeHandle, Scope, StreamVec};
 use super::IngestConfig;
 use super::control::{Control, Shared};
 use super::counters::{IngestCounters, PartitionGauges};
-use super::crumb::Breadcrumb;
+use super::crumb::SharedCrumb;
 use super::journal::Decision;
 use super::ledger::IngestTally;
 use super::partition::Partition;
@@ -65,7 +65,7 @@ pub struct Ingest {
     /// What is counted, and goes on over restarts.
     pub tally: IngestTally,
     /// Remembers what is being read, for the case that reading it ends the process.
-    pub crumb: Box<dyn Breadcrumb>,
+    pub crumb: SharedCrumb,
 }
 
 /// The streams of a source.

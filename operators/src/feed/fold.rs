@@ -10,6 +10,7 @@ use tidewatch_dataflow::record::PartitionId;
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::{EventTime, Pane};
 
+use super::quarantine::Fault;
 use super::rows::{PaneRows, Row};
 use super::{Detector, FeedMessage, FeedPartial, FeedSpec, Plans};
 use crate::aggregate::{Aggregate as _, Moments};
@@ -188,6 +189,11 @@ impl Fold {
             self.sources.push(partition);
         }
         u32::try_from(index).unwrap_or(u32::MAX)
+    }
+
+    /// Panics at points of `fault`: for tests of what becomes of a panic.
+    pub fn break_at(&mut self, fault: Fault) {
+        self.plans.break_at(fault);
     }
 
     /// Takes in a batch; returns how many rows it became and appends its late points to `late`.

@@ -7,6 +7,7 @@ use tidewatch_dataflow::series::{FieldId, Labels, SeriesId, SeriesTable};
 use super::FeedSpec;
 use super::index::LabelsIndex;
 use super::message::bucket_of;
+use super::quarantine::Fault;
 
 /// Where a field of a series goes.
 #[derive(Copy, Clone, Debug, PartialEq, Eq)]
@@ -59,7 +60,12 @@ pub struct Plans {
     by_series: Vec<Span>,
     /// The targets of one series after the other: 12 bytes each, and 8 for a series.
     targets: Vec<Target>,
+    /// Where to panic, in tests.
+    fault: Option<Fault>,
 }
+
+/// What a [`Fault`] calls the fold.
+const OPERATOR: &str = "fold";
 
 impl Plans {
     /// No plan yet, for `feeds`.
@@ -70,7 +76,13 @@ impl Plans {
             slots: feeds.iter().map(|_| Slots::default()).collect(),
             by_series: Vec::new(),
             targets: Vec::new(),
+            fault: None,
         }
+    }
+
+    /// Panics at the first point of a series of `fault`.
+    pub(super) fn break_at(&mut self, fault: Fault) {
+        self.fault = Some(fault);
     }
 
     /// The groups of feed `feed`.
@@ -102,6 +114,9 @@ impl Plans {
     fn compile(&mut self, series: SeriesId, table: &mut SeriesTable) {
         for (index, feed) in self.feeds.iter().enumerate() {
             let Some(known) = table.series(series) else { continue };
+            if self.fault.as_ref().is_some_and(|fault| fault.strikes(OPERATOR, &known.labels)) {
+                std::panic::panic_any("a panic that a test has asked for");
+            }
             if !feed.selector.matches(known) {
                 continue;
             }

@@ -5,8 +5,9 @@ use std::rc::Rc;
 
 use tidewatch_dataflow::checkpoint::Participant;
 use tidewatch_dataflow::dead_letter::{DeadLetter, Reason};
-use tidewatch_dataflow::ingest::{OpenPoints, PointBatch};
+use tidewatch_dataflow::ingest::{OpenPoints, PointBatch, SharedCrumb};
 use tidewatch_dataflow::operator::{StopFlag, apply_panes_checkpointed};
+use tidewatch_dataflow::record::Point;
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::{EventTime, PaneSize};
 use timely::container::CapacityContainerBuilder;
@@ -36,12 +37,15 @@ pub struct Folded<'scope> {
 /// closed: one pane behind its input at most. Feeds with rules close first, and after much was handed out the
 /// operators behind are given their turn: so an alert does not wait for the other feeds, nor is everything held
 /// in memory that all of them say of one pane.
+///
+/// A batch is named by `crumb` while it is taken in. Offsets of its points stand in order.
 pub fn fold<'scope>(
     batches: StreamVec<'scope, EventTime, PointBatch>,
     panes: &[PaneSize],
     mut state: Fold,
     series: Rc<RefCell<SeriesTable>>,
     open: OpenPoints,
+    crumb: SharedCrumb,
     stop: StopFlag,
 ) -> Folded<'scope> {
     let batches_scope = batches.scope();
@@ -70,7 +74,14 @@ pub fn fold<'scope>(
             let mut letters = letters.activate();
             input.for_each(|capability, batches| {
                 for batch in batches.drain(..) {
+                    let offsets = |point: Option<&Point>| point.map(|point| point.offset);
+                    let points = &batch.decoded.points;
+                    if let Some((first, last)) = offsets(points.first()).zip(offsets(points.last()))
+                    {
+                        crumb.borrow_mut().set(batch.partition, first, last);
+                    }
                     let rows = state.admit(&batch, &mut series.borrow_mut(), &mut late);
+                    crumb.borrow_mut().clear();
                     open.add(rows);
                     open.remove(batch.decoded.points.len() as u64);
                 }
