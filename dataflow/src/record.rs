@@ -41,7 +41,7 @@ pub struct Header<'a> {
 }
 
 /// One record, borrowed from the client's buffers.
-#[derive(Copy, Clone, Debug)]
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
 pub struct Record<'a> {
     /// Position in its partition.
     pub offset: i64,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidewatch::pipeline::{PipelineSpec, TimeSpec};
+use tidewatch::pipeline::{PipelineSpec, RawPoints, TimeSpec};
 use tidewatch_dataflow::checkpoint::Manifest;
 use tidewatch_dataflow::ingest::{Facts, IngestState, StoreJournal};
 use tidewatch_dataflow::record::{PartitionId, Topics};
@@ -25,7 +25,9 @@ fn spec(clock: Clock, out_of_orderness: u64) -> PipelineSpec {
         max_lead: seconds(120),
         clock,
     };
-    PipelineSpec::new(Topics::new(["a"]), time, feeds(seconds(20)).into_iter().take(2).collect())
+    let feeds = feeds(seconds(20)).into_iter().take(2).collect();
+    let raw = Some(RawPoints::default());
+    PipelineSpec { raw, ..PipelineSpec::new(Topics::new(["a"]), time, feeds) }
 }
 
 /// The sample of one second; each seventh comes 30 s late: a correction, or too late, or neither.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use tidewatch::pipeline::{PipelineError, PipelineSpec, TimeSpec};
+use tidewatch::pipeline::{PipelineError, PipelineSpec, RawPoints, TimeSpec};
 use tidewatch_dataflow::checkpoint::StateStore as _;
 use tidewatch_dataflow::record::{PartitionId, Topics};
 use tidewatch_dataflow::testing::MemoryRecord;
@@ -28,11 +28,9 @@ fn spec(clock: Clock) -> PipelineSpec {
         max_lead: seconds(120),
         clock,
     };
-    PipelineSpec::new(
-        Topics::new(["a", "b"]),
-        time,
-        feeds(Duration::ZERO).into_iter().take(2).collect(),
-    )
+    let feeds = feeds(Duration::ZERO).into_iter().take(2).collect();
+    let raw = Some(RawPoints::default());
+    PipelineSpec { raw, ..PipelineSpec::new(Topics::new(["a", "b"]), time, feeds) }
 }
 
 fn anew(partition: i32) -> PartitionId {

@@ -59,3 +59,30 @@ impl HeldBatch {
         visit(&RecordBatch { partition: self.partition, records: &records })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_lent_is_what_was_copied() {
+        let partition = PartitionId { topic: 1, partition: 2 };
+        let headers = [Header { name: "rack", value: b"r7" }, Header { name: "empty", value: b"" }];
+        let record = |offset, key, value, headers| Record {
+            offset,
+            time: RecordTime::Unknown,
+            key,
+            value,
+            headers,
+        };
+        let records = [
+            record(7, Some(&b"web-1"[..]), Some(&b"85%"[..]), &headers[..]),
+            record(9, None, None, &[]),
+        ];
+        let held = HeldBatch::copy(&RecordBatch { partition, records: &records });
+        assert_eq!(held.first_offset(), Some(7));
+        held.lend(|batch| {
+            assert_eq!((batch.partition, batch.records), (partition, &records[..]));
+        });
+    }
+}

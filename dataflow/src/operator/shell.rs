@@ -78,8 +78,8 @@ where
     drive(stream, pact, name, stop, machine, Some(checkpoint), admit)
 }
 
-/// Room for so many outputs of a pane is kept for the next one: at 200 bytes each, 0.8 MB.
-const OUTPUTS_KEPT: usize = 4_096;
+/// Room for at most so many outputs is made before a pane is applied: at 200 bytes each, 3.3 MB.
+const ROOM_MAX: usize = 16_384;
 
 type Snapshot<M> = fn(&mut M, &mut PieceWriter<'_>);
 
@@ -104,7 +104,7 @@ where
     stream.unary_frontier(pact, name, move |capability, _info| {
         let mut held = Some(capability);
         let mut inbox = Inbox::default();
-        let mut outputs = Vec::new();
+        let (mut outputs, mut room) = (Vec::new(), 0);
         move |(input, frontier), output| {
             // 1. Admit: every message waits in its admission pane.
             input.for_each(|capability, batch| {
@@ -125,11 +125,15 @@ where
             {
                 let before = EventTime::from_millis(size.end(pane).as_millis() - 1);
                 cut(&checkpoint, before, &mut machine);
+                outputs.reserve(room);
                 machine.apply(pane, &mut inbox.take(pane), &mut outputs);
                 if !outputs.is_empty() {
+                    // Most panes give as many as the one before. They are handed on as they lie: a copy of each, and a
+                    // message for every few of them, would cost more than most have cost to make.
+                    room = outputs.len().min(ROOM_MAX);
                     let at = T::at(before).max(capability.time().clone());
-                    output.session(&capability.delayed(&at)).give_iterator(outputs.drain(..));
-                    outputs.shrink_to(OUTPUTS_KEPT);
+                    output.session(&capability.delayed(&at)).give_container(&mut outputs);
+                    outputs.clear();
                 }
             }
             if let Some(time) = passed {
