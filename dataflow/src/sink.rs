@@ -1,6 +1,8 @@
 //! The port of sinks: something that takes batches of identified items and says what became of each.
 
 use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::dead_letter::Reason;
@@ -83,5 +85,15 @@ pub trait SinkWriter: Send + 'static {
     /// is nothing to come. The driver calls it between attempts.
     fn upkeep(&mut self) -> impl Future<Output = Option<Duration>> + Send {
         std::future::ready(None)
+    }
+
+    /// Is given, before the first write, a flag that is raised when the driver has no time left. Returns how long a
+    /// write that is under way may then go on.
+    ///
+    /// For writers of what people see twice when it is cut off between sending and its receipt: they end the item that
+    /// they are at, begin no other, and have the rest sent again. By default a write is cut off at once.
+    fn heed(&mut self, time_is_up: Arc<AtomicBool>) -> Duration {
+        let _ = time_is_up;
+        Duration::ZERO
     }
 }

@@ -1,13 +1,15 @@
 //! The task of one sink: takes batches from the queue and repeats each attempt until it is settled.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tidewatch_dataflow::checkpoint::StoreError;
 use tidewatch_dataflow::dead_letter::Reason;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, RejectedItem, SinkWriter};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{debug, error, info, warn};
 
 use super::backoff::Backoff;
@@ -29,6 +31,21 @@ pub(super) struct Driver<W: SinkWriter, R> {
     pub(super) config: DeliveryConfig,
     pub(super) backoff: Backoff,
     pub(super) closing: Closing,
+    pub(super) last_item: LastItem,
+}
+
+/// What an attempt is told and given that is under way when time is up.
+pub(super) struct LastItem {
+    time_is_up: Arc<AtomicBool>,
+    within: Duration,
+}
+
+impl LastItem {
+    /// As `writer` has it.
+    pub(super) fn of(writer: &mut impl SinkWriter) -> Self {
+        let time_is_up = Arc::new(AtomicBool::new(false));
+        LastItem { within: writer.heed(Arc::clone(&time_is_up)), time_is_up }
+    }
 }
 
 /// Whether to go on.
@@ -150,13 +167,10 @@ where
         let shared = Arc::clone(&self.shared);
         // Cuts read the batch too, meanwhile.
         let batch = shared.batch.read().await;
-        let written = tokio::select! {
-            biased;
-            written = self.writer.write(batch.part()) => written,
-            () = gone(&mut self.closing) => return Next::Stop,
-        };
+        let written = self.write(batch.part()).await;
         let sent = batch.part().len();
         drop(batch);
+        let Some(written) = written else { return Next::Stop };
         let delay = match written {
             Ok(receipt) => match self.settle(sent, &receipt).await {
                 0 => return Next::Go,
@@ -180,6 +194,19 @@ where
             }
         };
         self.pause(delay).await
+    }
+
+    /// Writes `part`; `None` when closing has cut it off.
+    async fn write(&mut self, part: &[W::Item]) -> Option<Result<Receipt, ConnectorError>> {
+        let mut write = pin!(self.writer.write(part));
+        tokio::select! {
+            biased;
+            written = &mut write => Some(written),
+            () = gone(&mut self.closing) => {
+                self.last_item.time_is_up.store(true, Ordering::Relaxed);
+                timeout(self.last_item.within, write).await.ok()
+            }
+        }
     }
 
     /// Takes out what is settled; how many items are to be sent again.

@@ -161,7 +161,7 @@ impl Delivery {
 fn start<W: SinkWriter>(
     runtime: &runtime::Handle,
     name: Arc<str>,
-    writer: W,
+    mut writer: W,
     config: DeliveryConfig,
     spill: Option<(Spill, spill::Codec<W::Item>)>,
     on_rejected: impl Fn(&W::Item, &RejectedItem) + Send + 'static,
@@ -180,6 +180,7 @@ fn start<W: SinkWriter>(
     }
     let (sender, closing) = watch::channel(None);
     let driver = driver::Driver {
+        last_item: driver::LastItem::of(&mut writer),
         writer,
         on_rejected,
         shared: Arc::clone(&shared),

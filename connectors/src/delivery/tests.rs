@@ -1,6 +1,7 @@
 //! The driver against writers that fail in every way; time is tokio's, paused.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -334,6 +335,47 @@ async fn closing_cuts_off_an_attempt_that_hangs() {
     let started = Instant::now();
     let closed = sink.close(Duration::from_secs(2)).await;
     assert_eq!((closed.left.len(), started.elapsed().as_secs()), (15, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn closing_lets_a_writer_that_heeds_it_end_the_item_under_way() {
+    #[derive(Default)]
+    struct Slow {
+        time_is_up: Arc<AtomicBool>,
+        within: Duration,
+    }
+    impl SinkWriter for Slow {
+        type Item = u32;
+        async fn write(&mut self, batch: &[u32]) -> Answer {
+            let mut receipt = Receipt::default();
+            for index in 0..batch.len() {
+                if self.time_is_up.load(Ordering::Relaxed) {
+                    receipt.retry.push(index);
+                    continue;
+                }
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                receipt.accepted += 1;
+            }
+            Ok(receipt)
+        }
+        fn heed(&mut self, time_is_up: Arc<AtomicBool>) -> Duration {
+            self.time_is_up = time_is_up;
+            self.within
+        }
+    }
+    // Time is up after five seconds, within the second item; that one is over a second later, if it may.
+    for (within, delivered, seconds) in [(2, 2, 6), (0, 0, 5)] {
+        let slow = Slow { within: Duration::from_secs(within), ..Slow::default() };
+        let sink = Delivery::spawn(&Handle::current(), "slow", slow, small(), |_, _| {});
+        sink.offer((0..10).collect());
+        until(&sink, |s| s.queued == 10).await;
+        tokio::task::yield_now().await;
+        let started = Instant::now();
+        let closed = sink.close(Duration::from_secs(5)).await;
+        assert_eq!(started.elapsed().as_secs(), seconds);
+        assert_eq!(closed.left, (delivered..10).collect::<Vec<_>>());
+        assert_eq!(closed.snapshot.delivered, u64::from(delivered));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 //! The outbox against a channel and a store that fail on cue, and runs that die anywhere.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -232,6 +232,21 @@ async fn no_opening_is_told_after_its_end_was_attempted() {
     let mut channel = Outboxed::new(&outbox, "pagerduty/oncall", script.clone());
     assert_eq!(channel.write(&[opening, end]).await.unwrap().accepted, 2);
     assert_eq!(script.attempted(), ["tw-00000000000000ab-1"]);
+}
+
+#[tokio::test]
+async fn nothing_is_begun_when_time_is_up() {
+    let (_, store) = memory();
+    let (outbox, script) = (run(&store, OutboxState::default()), Script::default());
+    let mut channel = Outboxed::new(&outbox, "slack/oncall", script.clone());
+    let time_is_up = Arc::new(AtomicBool::new(false));
+    assert!(channel.heed(Arc::clone(&time_is_up)) > Duration::ZERO);
+    time_is_up.store(true, Ordering::Relaxed);
+    let told = channel.write(&pair()).await.unwrap();
+    assert_eq!((told.accepted, told.retry), (0, vec![0, 1]));
+    assert!(script.attempted().is_empty(), "and no intent either: {:?}", objects(&store));
+    time_is_up.store(false, Ordering::Relaxed);
+    assert_eq!(channel.write(&pair()).await.unwrap().accepted, 2);
 }
 
 #[tokio::test]
@@ -638,8 +653,10 @@ async fn openings_are_known_until_checkpoints_know_them() {
     slack.write(std::slice::from_ref(&end)).await.unwrap();
     assert_eq!(commit(KEEP), 0);
 
-    // Openings are forgotten once all kept checkpoints are later.
-    let outbox = open(early, earlier);
+    // Openings are forgotten once all kept checkpoints are later. In a store of its own, since the run above still
+    // deletes what this old state does not cover.
+    let (_, store) = memory();
+    let outbox = Outbox::open(Arc::clone(&store), claim(&store), early, earlier, KEEP).unwrap();
     for _ in 0..KEEP {
         assert_eq!(outbox.snapshot().openings(), 1);
         outbox.committed(later);

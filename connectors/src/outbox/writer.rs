@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tidewatch_dataflow::alert::{Notification, Transition};
 use tidewatch_dataflow::dead_letter::Reason;
@@ -38,7 +40,13 @@ pub struct Outboxed<W> {
     channel: Arc<str>,
     /// The channel has decided, and that is not durable yet: nothing else is told before it is.
     owed: Option<Event>,
+    /// Raised when nothing more is to be begun.
+    time_is_up: Arc<AtomicBool>,
 }
+
+/// How long a notification that is under way has when time is up: what a channel and the state store take when they are
+/// slow. Without it, each stop in the middle of much to tell would tell something twice.
+const LAST_ONE_WITHIN: Duration = Duration::from_secs(5);
 
 impl<W: fmt::Debug> fmt::Debug for Outboxed<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -54,7 +62,8 @@ impl<W: SinkWriter<Item = Notification>> Outboxed<W> {
     pub fn new(outbox: &Arc<Outbox>, channel: &str, inner: W) -> Self {
         let channel: Arc<str> = channel.into();
         outbox.configure(&channel);
-        Outboxed { inner, outbox: Arc::clone(outbox), channel, owed: None }
+        let (outbox, time_is_up) = (Arc::clone(outbox), Arc::default());
+        Outboxed { inner, outbox, channel, owed: None, time_is_up }
     }
 
     fn event(&self, transition: &Transition, what: What) -> Event {
@@ -144,6 +153,10 @@ impl<W: SinkWriter<Item = Notification>> SinkWriter for Outboxed<W> {
     async fn write(&mut self, batch: &[Notification]) -> Result<Receipt, ConnectorError> {
         let mut receipt = Receipt::default();
         for (index, notification) in batch.iter().enumerate() {
+            if self.time_is_up.load(Ordering::Relaxed) {
+                receipt.retry.extend(index..batch.len());
+                break;
+            }
             match self.tell(notification).await {
                 Ok(()) => receipt.accepted += 1,
                 Err(ConnectorError::Permanent { reason, .. }) => {
@@ -159,5 +172,10 @@ impl<W: SinkWriter<Item = Notification>> SinkWriter for Outboxed<W> {
             }
         }
         Ok(receipt)
+    }
+
+    fn heed(&mut self, time_is_up: Arc<AtomicBool>) -> Duration {
+        self.time_is_up = time_is_up;
+        LAST_ONE_WITHIN
     }
 }

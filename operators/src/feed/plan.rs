@@ -67,6 +67,14 @@ pub struct Plans {
 /// What a [`Fault`] calls the fold.
 const OPERATOR: &str = "fold";
 
+/// Panics if `fault` is at a series with `labels`.
+#[expect(clippy::panic, reason = "a test has asked for it")]
+fn strike(fault: &Fault, labels: &Labels) {
+    if fault.strikes(OPERATOR, labels) {
+        std::panic::panic_any("a panic that a test has asked for");
+    }
+}
+
 impl Plans {
     /// No plan yet, for `feeds`.
     pub fn new(feeds: &[Arc<FeedSpec>]) -> Self {
@@ -114,8 +122,8 @@ impl Plans {
     fn compile(&mut self, series: SeriesId, table: &mut SeriesTable) {
         for (index, feed) in self.feeds.iter().enumerate() {
             let Some(known) = table.series(series) else { continue };
-            if self.fault.as_ref().is_some_and(|fault| fault.strikes(OPERATOR, &known.labels)) {
-                std::panic::panic_any("a panic that a test has asked for");
+            if let Some(fault) = &self.fault {
+                strike(fault, &known.labels);
             }
             if !feed.selector.matches(known) {
                 continue;
