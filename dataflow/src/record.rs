@@ -213,21 +213,8 @@ pub struct Decoded {
 /// The most that is set aside before it is known to be needed: a mebibyte of numbers, 16 for each of 4,096 records.
 const ROOM_MAX: usize = 65_536;
 
-/// How much some records gave: see [`Decoded::with_room`].
-#[derive(Copy, Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filled {
-    /// So many records.
-    pub records: usize,
-    /// Length of [`Decoded::points`].
-    pub points: usize,
-    /// Length of [`Decoded::values`].
-    pub values: usize,
-    /// Length of [`Decoded::logs`].
-    pub logs: usize,
-}
-
-/// How full a [`Decoded`] was, to take back what a malformed record began.
-#[derive(Copy, Clone, Debug)]
+/// How full a [`Decoded`] was, to take back what a malformed record began, and to make room for as much again.
+#[derive(Copy, Clone, Debug, Default)]
 pub struct Mark {
     points: usize,
     values: usize,
@@ -236,34 +223,29 @@ pub struct Mark {
 }
 
 impl Decoded {
-    /// Empty columns with room for what `records` records of a log will probably give, of which the last `before` gave
-    /// as much as `filled` says: columns that grow as they are filled are copied again and again.
+    /// Empty columns with room for what `records` records will probably give, where the `before` records before them filled
+    /// columns up to `mark`: columns that grow as they are filled are copied again and again.
     ///
     /// ```
-    /// use tidewatch_dataflow::record::{Decoded, Filled};
+    /// use tidewatch_dataflow::record::Decoded;
+    /// use tidewatch_dataflow::series::FieldId;
     ///
-    /// let filled = Filled { records: 2, points: 2, values: 20, logs: 0 };
-    /// let decoded = Decoded::with_room(4, filled);
-    /// assert!(decoded.values.capacity() >= 40 && decoded.logs.capacity() == 0);
+    /// let two = Decoded { values: vec![(FieldId(0), 1.0); 20], ..Decoded::default() };
+    /// let four = Decoded::with_room(4, 2, two.mark());
+    /// assert!(four.values.capacity() >= 40 && four.logs.capacity() == 0);
     /// ```
-    pub fn with_room(records: usize, filled: Filled) -> Self {
+    pub fn with_room(records: usize, before: usize, mark: Mark) -> Self {
         // A sixteenth more, since no batch is like the one before.
         let room = |of: usize| {
-            let share = of.saturating_mul(records).div_ceil(filled.records.max(1));
+            let share = of.saturating_mul(records).div_ceil(before.max(1));
             (share + share / 16).min(ROOM_MAX)
         };
         Decoded {
-            points: Vec::with_capacity(room(filled.points)),
-            values: Vec::with_capacity(room(filled.values)),
-            logs: Vec::with_capacity(room(filled.logs)),
+            points: Vec::with_capacity(room(mark.points)),
+            values: Vec::with_capacity(room(mark.values)),
+            logs: Vec::with_capacity(room(mark.logs)),
             ..Decoded::default()
         }
-    }
-
-    /// How much `records` records gave that are all of these.
-    pub fn filled(&self, records: usize) -> Filled {
-        let (points, values, logs) = (self.points.len(), self.values.len(), self.logs.len());
-        Filled { records, points, values, logs }
     }
 
     /// Empties all columns and keeps their memory.

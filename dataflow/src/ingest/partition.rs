@@ -8,7 +8,7 @@ use super::held::HeldBatch;
 use super::journal::{Facts, Part};
 use super::resume::{Bookmarks, ResumePoint};
 use crate::admission::PartitionClock;
-use crate::record::{Filled, PartitionId, Record, record_hash};
+use crate::record::{Mark, PartitionId, Record, record_hash};
 use crate::time::{EventTime, PaneSize};
 
 /// Whether a partition takes part in the minimum.
@@ -55,8 +55,8 @@ pub(super) struct Partition {
     pub(super) caught_up: bool,
     /// Whether another log has taken the place of the one that was read.
     log_is_over: bool,
-    /// What the last batch gave, for the room of the next one.
-    pub(super) filled: Filled,
+    /// How many records the last batch had and what they gave, for the room of the next one.
+    pub(super) before: (usize, Mark),
     reported: Option<Report>,
 }
 
@@ -85,7 +85,7 @@ impl Partition {
             seen_record: false,
             caught_up: false,
             log_is_over: false,
-            filled: Filled::default(),
+            before: Default::default(),
             reported: None,
         }
     }

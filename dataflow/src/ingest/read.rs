@@ -127,9 +127,10 @@ fn take(
         facts: &facts,
     };
     ingest.crumb.borrow_mut().set(partition.id, first.offset, last.offset);
-    let mut decoded = Decoded::with_room(batch.records.len(), partition.filled);
+    let (before, mark) = partition.before;
+    let mut decoded = Decoded::with_room(batch.records.len(), before, mark);
     decode(ingest, batch, &with, &mut decoded);
-    partition.filled = decoded.filled(batch.records.len());
+    partition.before = (batch.records.len(), decoded.mark());
     let offsets = admit::to_refuse(batch, &decoded, &with);
     if !offsets.is_empty() {
         ingest.crumb.borrow_mut().clear();

@@ -67,14 +67,6 @@ pub struct Plans {
 /// What a [`Fault`] calls the fold.
 const OPERATOR: &str = "fold";
 
-/// Panics if `fault` is at a series with `labels`.
-#[expect(clippy::panic, reason = "a test has asked for it")]
-fn strike(fault: &Fault, labels: &Labels) {
-    if fault.strikes(OPERATOR, labels) {
-        std::panic::panic_any("a panic that a test has asked for");
-    }
-}
-
 impl Plans {
     /// No plan yet, for `feeds`.
     pub fn new(feeds: &[Arc<FeedSpec>]) -> Self {
@@ -122,8 +114,10 @@ impl Plans {
     fn compile(&mut self, series: SeriesId, table: &mut SeriesTable) {
         for (index, feed) in self.feeds.iter().enumerate() {
             let Some(known) = table.series(series) else { continue };
-            if let Some(fault) = &self.fault {
-                strike(fault, &known.labels);
+            if let Some(fault) = &self.fault
+                && fault.strikes(OPERATOR, &known.labels)
+            {
+                fault.panic();
             }
             if !feed.selector.matches(known) {
                 continue;

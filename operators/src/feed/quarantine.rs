@@ -200,4 +200,10 @@ impl Fault {
     pub(super) fn strikes(&self, operator: &str, group: &Labels) -> bool {
         operator.ends_with(&self.operator) && group.to_string().contains(&self.group)
     }
+
+    /// What the operator does then.
+    #[expect(clippy::panic, reason = "a test has asked for it")]
+    pub(super) fn panic(&self) -> ! {
+        std::panic::panic_any("a panic that a test has asked for")
+    }
 }
