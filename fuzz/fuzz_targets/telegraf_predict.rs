@@ -48,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
         let [found, expected] =
             [for_source(&source), reference_for_source(&source)].map(|mut codec| {
                 let (mut series, mut out) = (SeriesTable::new(40), Decoded::default());
-                for records in records.chunks(7) {
+                for records in records.chunks(23) {
                     let partition = PartitionId { topic: 0, partition: 0 };
                     codec.decode(&RecordBatch { partition, records }, &mut series, &mut out);
                 }

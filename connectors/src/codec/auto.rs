@@ -24,7 +24,7 @@
 //! all the same); syslog without a priority; and line protocol without times, since `retries left=3` is that, too.
 
 use tidewatch_dataflow::dead_letter::{Malformed, Reason};
-use tidewatch_dataflow::record::Decoded;
+use tidewatch_dataflow::record::{Decoded, Record};
 use tidewatch_dataflow::series::SeriesTable;
 
 use super::collectd_json::CollectdJson;
@@ -70,6 +70,10 @@ impl Auto {
 }
 
 impl Decode for Auto {
+    fn look_ahead(&mut self, records: &[Record<'_>]) {
+        self.telegraf.look_ahead(records);
+    }
+
     fn record(
         &mut self,
         input: Input<'_>,

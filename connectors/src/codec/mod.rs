@@ -254,8 +254,17 @@ impl<'a> Input<'a> {
     }
 }
 
+/// So many records are looked at ahead: the processor waits for about a dozen lines of memory at once.
+const AHEAD: usize = 16;
+
 /// Decodes one record; what it appends before it fails is taken back by the caller.
 trait Decode {
+    /// Says which records come next, at most [`AHEAD`]: what can be fetched from memory for all of them at once is
+    /// not waited for one by one. Changes nothing of what is decoded.
+    fn look_ahead(&mut self, records: &[Record<'_>]) {
+        let _ = records;
+    }
+
     fn record(
         &mut self,
         input: Input<'_>,
@@ -272,7 +281,11 @@ struct Each<D> {
 
 impl<D: Decode> Codec for Each<D> {
     fn decode(&mut self, batch: &RecordBatch<'_>, series: &mut SeriesTable, out: &mut Decoded) {
-        for record in batch.records {
+        for (index, record) in batch.records.iter().enumerate() {
+            if index % AHEAD == 0 {
+                let next = batch.records.get(index..).unwrap_or_default();
+                self.decode.look_ahead(next.get(..AHEAD).unwrap_or(next));
+            }
             let mark = out.mark();
             let result = match record.value {
                 None => Err(Malformed::new(Reason::Empty, "the record has no value (a tombstone)")),

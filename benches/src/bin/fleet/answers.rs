@@ -11,6 +11,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
@@ -132,9 +133,18 @@ fn begin(line: &mut Vec<u8>, time: u64, texts: &[&str]) {
 
 /// Ends a line with `numbers`, each behind a comma.
 fn numbers(line: &mut Vec<u8>, numbers: &[f64]) {
+    let mut before: Option<(u64, Range<usize>)> = None;
     for number in numbers {
         line.push(b',');
-        line.extend_from_slice(zmij::Buffer::new().format(*number).as_bytes());
+        let start = line.len();
+        match &before {
+            // Mean, least and greatest of one sample are the same number.
+            Some((bits, text)) if *bits == number.to_bits() => {
+                line.extend_from_within(text.clone());
+            }
+            _ => line.extend_from_slice(zmij::Buffer::new().format(*number).as_bytes()),
+        }
+        before = Some((number.to_bits(), start..line.len()));
     }
     line.push(b'\n');
 }
@@ -218,12 +228,18 @@ mod tests {
         answers.points(vec![
             point("cpu", ("host", "a"), &all),
             point("cpu_5m", ("host", "a"), &[("mean", 1.0), ("max", 2.0)]),
+            point(
+                "disk",
+                ("host", "b"),
+                &[("count", 1.0), ("mean", 0.5), ("min", 0.5), ("max", 0.5)],
+            ),
             point("errors", ("service", "pay"), &[("count", 20.0)]),
             point("errors", ("service", "pay"), &[("count", 21.0)]),
         ]);
         answers.flush(&job.out).unwrap();
         let text = |name: &str| std::fs::read_to_string(folder.path().join(name)).unwrap();
-        let line = "1700000010000,cpu,a,10,0.30000000000000004,1e-7,88.5\n";
+        let line = "1700000010000,cpu,a,10,0.30000000000000004,1e-7,88.5\n\
+            1700000010000,disk,b,1,0.5,0.5,0.5\n";
         assert_eq!(text("q1-0.csv"), line);
         assert_eq!(text("q4-0.csv"), "1700000010000,pay,21\n", "above, not at");
         assert!(!folder.path().join("q2-0.csv").exists(), "nobody asked for it");

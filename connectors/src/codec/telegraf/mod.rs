@@ -44,7 +44,7 @@ mod values;
 
 use serde::de::DeserializeSeed;
 use tidewatch_dataflow::dead_letter::Malformed;
-use tidewatch_dataflow::record::Decoded;
+use tidewatch_dataflow::record::{Decoded, Record};
 use tidewatch_dataflow::series::SeriesTable;
 
 use super::fields::FieldCache;
@@ -117,6 +117,12 @@ impl TelegrafJson {
 }
 
 impl Decode for TelegrafJson {
+    fn look_ahead(&mut self, records: &[Record<'_>]) {
+        if let Some(predictor) = &mut self.predictor {
+            predictor.look_ahead(records);
+        }
+    }
+
     fn record(
         &mut self,
         input: Input<'_>,

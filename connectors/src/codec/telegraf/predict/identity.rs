@@ -2,10 +2,17 @@
 //!
 //! A hash table over one array of bytes. A hash decides where to look, never what is equal. It starts from
 //! secret random words, so nobody can choose labels that collide.
+//!
+//! A large fleet has more identities than the caches hold, and a search waits for memory two times: for the place,
+//! then for the bytes. [`Identities::touch`] asks for those of many searches at once, so that they wait together.
 
 use std::hash::{BuildHasher, RandomState};
 
+use smallvec::SmallVec;
 use tidewatch_dataflow::series::SeriesId;
+
+use super::super::super::AHEAD;
+use super::ahead::touch;
 
 /// The most identities: more than the default of `series_max`, for one series may be written in more than
 /// one way. At most half of the places are taken, each of 16 bytes: 32 MiB.
@@ -49,11 +56,20 @@ impl Default for Identities {
 }
 
 impl Identities {
-    /// The series that `identity` stands for.
+    /// The series that `identity`, whose hash is `hash`, stands for.
     #[inline]
-    pub(super) fn find(&self, identity: &[u8]) -> Option<SeriesId> {
-        let place = self.places.get(self.place_of(identity, self.hash(identity))?)?;
+    pub(super) fn find(&self, identity: &[u8], hash: u64) -> Option<SeriesId> {
+        let place = self.places.get(self.place_of(identity, hash)?)?;
         (place.length != 0).then_some(place.series)
+    }
+
+    /// Brings what searches for identities with `hashes` will look at into the caches.
+    pub(super) fn touch(&self, hashes: impl Iterator<Item = u64>) {
+        let Some(last) = self.places.len().checked_sub(1) else { return };
+        let first = |hash: u64| self.places.get(hash as usize & last);
+        let places: SmallVec<[&[u8]; AHEAD]> =
+            hashes.filter_map(first).map(|place| self.bytes_of(place)).collect();
+        touch(places.into_iter());
     }
 
     /// Remembers that `identity` stands for `series`. Empties the table if it is full.
@@ -125,9 +141,9 @@ impl Identities {
         }
     }
 
-    /// Folds 32 bytes a step in two strands, then the last 32 or fewer.
+    /// The hash of `bytes`. Folds 32 a step in two strands, then the last 32 or fewer.
     #[inline]
-    fn hash(&self, bytes: &[u8]) -> u64 {
+    pub(super) fn hash(&self, bytes: &[u8]) -> u64 {
         let [mut a, mut b] = self.secrets;
         let (chunks, rest) = bytes.as_chunks::<32>();
         for chunk in chunks {
@@ -162,6 +178,13 @@ fn fold(a: u64, b: u64) -> u64 {
 mod tests {
     use super::*;
 
+    impl Identities {
+        fn look_up(&self, identity: &[u8]) -> Option<SeriesId> {
+            self.touch([identity, b"other"].iter().map(|bytes| self.hash(bytes)));
+            self.find(identity, self.hash(identity))
+        }
+    }
+
     fn identity(number: u32) -> Vec<u8> {
         format!("}},\"name\":\"m\",\"tags\":{{\"host\":\"{number}\"}},\"timestamp\":").into_bytes()
     }
@@ -169,7 +192,7 @@ mod tests {
     #[test]
     fn what_was_put_in_is_found_and_nothing_else() {
         let mut identities = Identities::default();
-        assert_eq!(identities.find(b"x"), None);
+        assert_eq!(identities.look_up(b"x"), None);
         for number in 0..20_000 {
             identities.insert(&identity(number), SeriesId(number));
         }
@@ -178,10 +201,13 @@ mod tests {
         assert_eq!(identities.taken, 20_000);
         assert!(identities.places.len() >= 40_000 && identities.places.len() < 80_000);
         for number in 0..20_000 {
-            assert_eq!(identities.find(&identity(number)), Some(SeriesId(number)));
-            assert_eq!(identities.find(&identity(number + 20_000)), None);
+            assert_eq!(identities.look_up(&identity(number)), Some(SeriesId(number)));
+            assert_eq!(identities.look_up(&identity(number + 20_000)), None);
         }
-        assert_eq!((identities.find(b""), identities.find(&[b'x'; LENGTH_MAX + 1])), (None, None));
+        assert_eq!(
+            (identities.look_up(b""), identities.look_up(&[b'x'; LENGTH_MAX + 1])),
+            (None, None)
+        );
     }
 
     #[test]
@@ -193,11 +219,11 @@ mod tests {
         }
         for length in 1..=200_usize {
             let mut bytes = text[..length].to_vec();
-            assert_eq!(identities.find(&bytes), Some(SeriesId(length as u32)));
+            assert_eq!(identities.look_up(&bytes), Some(SeriesId(length as u32)));
             let hash = identities.hash(&bytes);
             for at in 0..length {
                 bytes[at] ^= 0x10;
-                assert_eq!(identities.find(&bytes), None);
+                assert_eq!(identities.look_up(&bytes), None);
                 assert_ne!(identities.hash(&bytes), hash);
                 bytes[at] ^= 0x10;
             }
@@ -209,7 +235,7 @@ mod tests {
         let mut identities = Identities::default();
         identities.insert(b"identity", SeriesId(1));
         identities.bytes[7] ^= 1;
-        assert_eq!(identities.find(b"identity"), None);
+        assert_eq!(identities.look_up(b"identity"), None);
     }
 
     #[test]
@@ -220,9 +246,9 @@ mod tests {
         for number in 0..70_000 {
             identities.insert(&long(number), SeriesId(number));
             assert!(identities.bytes.len() <= BYTES_MAX && identities.taken <= COUNT_MAX);
-            assert_eq!(identities.find(&long(number)), Some(SeriesId(number)));
+            assert_eq!(identities.look_up(&long(number)), Some(SeriesId(number)));
         }
-        assert_eq!(identities.find(&long(0)), None);
+        assert_eq!(identities.look_up(&long(0)), None);
         assert!(identities.bytes.capacity() <= BYTES_MAX);
     }
 
@@ -233,6 +259,6 @@ mod tests {
             identities.insert(&number.to_le_bytes(), SeriesId(number));
         }
         assert_eq!((identities.taken, identities.places.len()), (1, PLACES_MIN));
-        assert_eq!(identities.find(&0_u32.to_le_bytes()), None);
+        assert_eq!(identities.look_up(&0_u32.to_le_bytes()), None);
     }
 }

@@ -11,6 +11,8 @@
 //!
 //! - The [`tree`] knows which field may follow which, as bytes, and its number in the series table.
 //! - An [`identity`] is the bytes from the end of the fields to the time, and stands for one series.
+//! - Some records are looked at [`ahead`] of their turn, so that the identities of a large fleet, which no cache
+//!   holds, are not waited for one by one.
 //!
 //! Whatever differs in one byte from what is known, and every [`number`] that is not surely
 //! read, is left to `serde_json`, which is the definition of the meaning.
@@ -37,6 +39,7 @@
 //! for every million of them. Learning takes time too: each predicted record pays for one that is learned from,
 //! up to [`CREDIT_MAX`] in advance, and without credit only one in [`ONE_IN`] is.
 
+mod ahead;
 mod decimal;
 mod identity;
 mod learn;
@@ -47,12 +50,13 @@ mod tree;
 mod words;
 
 use smallvec::SmallVec;
-use tidewatch_dataflow::record::{Decoded, Point};
+use tidewatch_dataflow::record::{Decoded, Point, Record};
 use tidewatch_dataflow::series::{SeriesTable, TableIdentity};
 
 use super::super::{column_end, time};
+use ahead::{Ahead, Tail};
 use identity::Identities;
-use learn::{Value, end_of_time};
+use learn::Value;
 use tree::{Kind, Place, Tree};
 
 /// So many records in a row are learned from though none is predicted: each costs half as much again as to parse
@@ -71,6 +75,7 @@ pub(super) struct Predictor {
     table: Option<TableIdentity>,
     tree: Tree,
     identities: Identities,
+    ahead: Ahead,
     /// How many records may be learned from before one is predicted.
     credit: u32,
     /// Without credit: how many were not learned from since the last that was.
@@ -83,6 +88,7 @@ impl Default for Predictor {
             table: None,
             tree: Tree::default(),
             identities: Identities::default(),
+            ahead: Ahead::default(),
             credit: CREDIT_MAX,
             passed: 0,
         }
@@ -90,6 +96,11 @@ impl Default for Predictor {
 }
 
 impl Predictor {
+    /// Says which records come next. What is read is the same without it.
+    pub(super) fn look_ahead(&mut self, records: &[Record<'_>]) {
+        self.ahead.look(records, &self.identities);
+    }
+
     /// Reads the record `value` at `offset` if it is as expected. If not, `out` is as it was.
     #[inline]
     pub(super) fn read(
@@ -103,7 +114,8 @@ impl Predictor {
             return false;
         }
         let start = out.values.len();
-        match self.point(value, offset, start, out) {
+        let known = self.ahead.of(value, offset);
+        match self.point(value, offset, known, start, out) {
             Some(point) => {
                 out.points.push(point);
                 self.credit = CREDIT_MAX.min(self.credit + 1);
@@ -158,10 +170,19 @@ impl Predictor {
     }
 
     #[inline]
-    fn point(&self, value: &[u8], offset: i64, start: usize, out: &mut Decoded) -> Option<Point> {
+    fn point(
+        &self,
+        value: &[u8],
+        offset: i64,
+        known: Option<(Tail, usize, u64)>,
+        start: usize,
+        out: &mut Decoded,
+    ) -> Option<Point> {
         let mut text = value.strip_prefix(BEGIN)?;
-        let (number, time_at) = number::trailing(value, end_of_time(value)?)?;
-        let behind_identity = value.len() - time_at;
+        let tail = match known {
+            Some((tail, ..)) => tail,
+            None => Tail::of(value)?,
+        };
         let mut place = Place::ROOT;
         loop {
             let edge = self.tree.follow(place, text)?;
@@ -189,9 +210,14 @@ impl Predictor {
         if out.values.len() == start {
             return None;
         }
-        let identity = text.get(..text.len().checked_sub(behind_identity)?)?;
-        let series = self.identities.find(identity)?;
-        let event_time = time::from_integer(number);
+        let identity_at = value.len() - text.len();
+        let identity = value.get(identity_at..tail.time_at)?;
+        let hash = match known {
+            Some((_, at, hash)) if at == identity_at => hash,
+            _ => self.identities.hash(identity),
+        };
+        let series = self.identities.find(identity, hash)?;
+        let event_time = time::from_integer(tail.time);
         Some(Point {
             series,
             event_time,

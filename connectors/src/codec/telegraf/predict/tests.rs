@@ -3,14 +3,13 @@
 use proptest::prelude::*;
 use tidewatch_dataflow::record::{Decoded, PartitionId, Record, RecordBatch, RecordTime};
 use tidewatch_dataflow::series::SeriesTable;
-use tidewatch_dataflow::source::Codec;
+use tidewatch_dataflow::source::Codec as _;
 use tidewatch_dataflow::time::EventTime;
 
 use super::super::TelegrafJson;
 use super::tree::{EDGES_MAX, NAME_MAX, SIBLINGS_MAX};
 use super::*;
-use crate::codec::auto::Auto;
-use crate::codec::{Decode, Each, Format, Input, SourceFormat, each};
+use crate::codec::{Decode, Each, Format, Input, SourceFormat, for_source, reference_for_source};
 
 const CPU: &str = r#"{"fields":{"usage_active":12.345678901234567,"usage_idle":87.65432109876543,"usage_iowait":0},"name":"cpu","tags":{"cpu":"cpu-total","host":"web-1"},"timestamp":1795375196000}"#;
 const PARTITION: PartitionId = PartitionId { topic: 0, partition: 0 };
@@ -515,26 +514,29 @@ proptest! {
         }
     }
 
-    /// Format `auto` asks the predictor first: it must decide as if it did not.
+    /// Batches, of which some records are looked at ahead; and format `auto` asks the predictor first.
     #[test]
-    fn auto_agrees_too(
+    fn batches_agree_too(
         messages in prop::collection::vec(telegraf(), 1..6),
         order in prop::collection::vec(
             (any::<prop::sample::Index>(), prop::collection::vec(damage(), 0..2)),
-            1..30,
+            1..80,
         ),
+        batch in 1_usize..40,
     ) {
-        let source = SourceFormat::new("cpu-usage", Format::Auto);
-        let mut codecs = [TelegrafJson::predicting(), TelegrafJson::default()]
-            .map(|telegraf| (each(&source, Auto::new(&source, telegraf)), SeriesTable::new(1_000)));
         let values: Vec<_> = order.iter().map(|(i, d)| damaged(&messages[i.index(messages.len())], d)).collect();
         let records: Vec<_> = (0..).zip(&values).map(|(i, value)| record(i, value)).collect();
-        let [found, expected] = codecs.each_mut().map(|(codec, series)| {
-            let mut out = Decoded::default();
-            codec.decode(&RecordBatch { partition: PARTITION, records: &records }, series, &mut out);
-            out
-        });
-        prop_assert_eq!(bits(&found), bits(&expected));
-        prop_assert_eq!((found.logs, found.rejected), (expected.logs, expected.rejected));
+        for format in [Format::TelegrafJson, Format::Auto] {
+            let source = SourceFormat::new("cpu-usage", format);
+            let [found, expected] = [for_source(&source), reference_for_source(&source)].map(|mut codec| {
+                let (mut out, mut series) = (Decoded::default(), SeriesTable::new(1_000));
+                for records in records.chunks(batch) {
+                    codec.decode(&RecordBatch { partition: PARTITION, records }, &mut series, &mut out);
+                }
+                out
+            });
+            prop_assert_eq!(bits(&found), bits(&expected));
+            prop_assert_eq!((found.logs, found.rejected), (expected.logs, expected.rejected));
+        }
     }
 }
