@@ -107,6 +107,8 @@ pub struct Point {
     pub offset: i64,
     /// Its numbers: a range of [`Decoded::values`].
     pub values: Range<u32>,
+    /// How many numbers it had beside these, of fields that [nobody asks for](crate::series::SeriesTable::only_fields).
+    pub unread: u32,
 }
 
 /// How serious a log line says it is. The order is the order of seriousness.

@@ -144,7 +144,12 @@ pub(super) fn build(
 ) {
     let Parts { shared, control, recovery, state, stop, applied } = parts;
     let Shared { spec, outputs, counters, .. } = shared;
-    let series = Rc::new(RefCell::new(SeriesTable::new(spec.series_max)));
+    let series = SeriesTable::new(spec.series_max);
+    let series = Rc::new(RefCell::new(match spec.raw {
+        // What is passed on as it was read is read.
+        Some(_) => series,
+        None => series.only_fields(spec.feeds.iter().map(|feed| &feed.selector.field)),
+    }));
     let open_points = OpenPoints::default();
     let local = scope.index() % shared.gauges.len().max(1);
     let full = Arc::clone(outputs);

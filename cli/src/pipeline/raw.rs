@@ -135,6 +135,7 @@ mod tests {
                 series: of,
                 event_time: time,
                 admission_time: EventTime::from_millis(99),
+                unread: 0,
                 offset: 0,
                 values: start..start + 1,
             });

@@ -218,6 +218,7 @@ impl Codec for TestCodec {
                 series: series_id,
                 event_time: time,
                 admission_time: time,
+                unread: 0,
                 offset: record.offset,
                 values: first..first + 1,
             });

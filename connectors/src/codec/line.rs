@@ -79,6 +79,7 @@ pub(super) fn push_line(
         series: id,
         event_time: line.event_time,
         admission_time: line.event_time,
+        unread: 0,
         offset: line.offset,
         values: start..column_end(out.values.len()),
     });

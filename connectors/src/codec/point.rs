@@ -99,6 +99,7 @@ impl PointWriter {
             series: id,
             event_time,
             admission_time: event_time,
+            unread: 0,
             offset: input.record.offset,
             values: column_end(self.start)..column_end(out.values.len()),
         });

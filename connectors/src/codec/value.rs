@@ -84,6 +84,7 @@ impl Decode for Value {
             series: id,
             event_time,
             admission_time: event_time,
+            unread: 0,
             offset: input.record.offset,
             values: start..column_end(out.values.len()),
         });

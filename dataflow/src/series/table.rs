@@ -64,6 +64,8 @@ pub struct SeriesTable {
     by_key: HashTable<SeriesId>,
     measurements: FxHashSet<Arc<str>>,
     fields: Vec<Box<str>>,
+    /// Names of fields that anybody asks for; `None` where that is not known.
+    wanted: Option<FxHashSet<Box<str>>>,
     by_field: FxHashMap<Box<str>, FieldId>,
     series_max: usize,
     /// Reused between calls: the text of the labels asked for.
@@ -83,10 +85,32 @@ impl SeriesTable {
             by_key: HashTable::new(),
             measurements: FxHashSet::default(),
             fields: Vec::new(),
+            wanted: None,
             by_field: FxHashMap::default(),
             series_max: series_max.min(u32::MAX as usize),
             key: LabelsBuilder::default(),
         }
+    }
+
+    /// Says that nobody asks for other fields than `names`: a codec may leave their numbers unread, and count them in
+    /// [`Point::unread`](crate::record::Point::unread). Without it, all are read.
+    ///
+    /// ```
+    /// use tidewatch_dataflow::series::SeriesTable;
+    /// let mut table = SeriesTable::new(1_000).only_fields(["usage_active"]);
+    /// let [active, idle] = ["usage_active", "usage_idle"].map(|name| table.intern_field(name).unwrap());
+    /// assert!(table.is_wanted(active) && !table.is_wanted(idle));
+    /// ```
+    #[must_use]
+    pub fn only_fields<N: AsRef<str>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
+        self.wanted = Some(names.into_iter().map(|name| name.as_ref().into()).collect());
+        self
+    }
+
+    /// Whether numbers of field `id` are to be read. Looks the name up: for what is asked once, not for every number.
+    pub fn is_wanted(&self, id: FieldId) -> bool {
+        let Some(wanted) = &self.wanted else { return true };
+        self.field(id).is_some_and(|name| wanted.contains(name))
     }
 
     /// The number of the series `measurement` with `labels`, which are sorted in place.

@@ -209,13 +209,15 @@ impl Fold {
         let mut used = 0u64;
         for point in &batch.decoded.points {
             let numbers = batch.decoded.values_of(point);
-            values += numbers.len() as u64;
+            let all = numbers.len() as u64 + u64::from(point.unread);
+            values += all;
             let targets = self.plans.of(point.series, series);
             let mut is_late = false;
-            self.newest = self.newest.max(point.admission_time);
+            let at = point.admission_time;
+            self.newest = self.newest.max(at);
+            let (selected_before, used_before) = (selected, used);
             for (field, value) in numbers {
                 let before = selected;
-                let at = point.admission_time;
                 for target in targets.iter().filter(|t| t.field == *field) {
                     selected += 1;
                     let Some(feed) = self.feeds.get_mut(target.feed as usize) else { continue };
@@ -244,12 +246,9 @@ impl Fold {
                     });
                 }
                 used += u64::from(selected > before);
-                if selected > before {
-                    self.tally.add(Unit::Selected as usize, at, selected - before);
-                } else {
-                    self.tally.add(Unit::Filtered as usize, at, 1);
-                }
             }
+            self.tally.add(Unit::Selected as usize, at, selected - selected_before);
+            self.tally.add(Unit::Filtered as usize, at, all - (used - used_before));
             if is_late {
                 self.tally.add(Unit::LatePoints as usize, point.admission_time, 1);
                 late.push(LatePoint {

@@ -107,6 +107,7 @@ impl<'de> Visitor<'de> for Metric<'_, '_> {
             series,
             event_time,
             admission_time: event_time,
+            unread: 0,
             offset: self.input.record.offset,
             values: column_end(start)..column_end(self.out.values.len()),
         });

@@ -14,6 +14,9 @@
 //! - Some records are looked at [`ahead`] of their turn, so that the identities of a large fleet, which no cache
 //!   holds, are not waited for one by one.
 //!
+//! A number whose field [nobody asks for](SeriesTable::only_fields) is looked at as far as its grammar needs, and
+//! counted.
+//!
 //! Whatever differs in one byte from what is known, and every [`number`] that is not surely
 //! read, is left to `serde_json`, which is the definition of the meaning.
 //! What it read is what is [learned](learn::lesson), if it has this form.
@@ -155,7 +158,10 @@ impl Predictor {
         let mut numbers = out.values_of(point).iter().map(|(field, _)| *field);
         let with_fields = lesson.fields.iter().map(|(name, value)| {
             let kind = match value {
-                Value::Number => Kind::Number(numbers.next()?),
+                Value::Number => match numbers.next()? {
+                    field if series.is_wanted(field) => Kind::Number(field),
+                    _ => Kind::Unread,
+                },
                 Value::Flag => Kind::Flag(numbers.next()?),
                 Value::Text => Kind::Text,
                 Value::Null => Kind::Null,
@@ -183,7 +189,7 @@ impl Predictor {
             Some((tail, ..)) => tail,
             None => Tail::of(value)?,
         };
-        let mut place = Place::ROOT;
+        let (mut place, mut unread) = (Place::ROOT, 0);
         loop {
             let edge = self.tree.follow(place, text)?;
             text = text.get(edge.length()..)?;
@@ -192,6 +198,10 @@ impl Predictor {
                     let (number, length) = number::leading(text)?;
                     out.values.push((field, number));
                     length
+                }
+                Kind::Unread => {
+                    unread += 1;
+                    number::length(text)?
                 }
                 Kind::Flag(field) => {
                     let (yes, length) = number::flag(text)?;
@@ -207,7 +217,7 @@ impl Predictor {
                 None => break,
             }
         }
-        if out.values.len() == start {
+        if out.values.len() == start && unread == 0 {
             return None;
         }
         let identity_at = value.len() - text.len();
@@ -224,6 +234,7 @@ impl Predictor {
             admission_time: event_time,
             offset,
             values: column_end(start)..column_end(out.values.len()),
+            unread,
         })
     }
 }

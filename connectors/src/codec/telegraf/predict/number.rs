@@ -100,6 +100,46 @@ fn finish(text: &[u8], length: usize, negative: bool, number: f64) -> Option<(f6
         .then(|| (f64::from_bits(number.to_bits() | sign), length + usize::from(negative)))
 }
 
+/// The length of the number at the front of `text`, which is `None` where that of [`leading`] is.
+#[inline(always)]
+pub(super) fn length(text: &[u8]) -> Option<usize> {
+    match common_length(text) {
+        Some(length) => Some(length),
+        None => leading(text).map(|(_, length)| length),
+    }
+}
+
+/// At most 15 digits and 23 places: such numbers are all finite.
+#[inline(always)]
+fn common_length(text: &[u8]) -> Option<usize> {
+    let negative = text.first() == Some(&b'-');
+    let text = text.get(usize::from(negative)..)?;
+    let window: &[u8; WINDOW] = text.first_chunk()?;
+    let whole = match digits_in(word(window, 0)?) {
+        0 => return None,
+        2.. if window[0] == b'0' => return None,
+        8 => 8 + digits_in(word(window, 8)?),
+        whole => whole,
+    };
+    let mut end = whole;
+    if window.get(whole) == Some(&b'.') {
+        let mut places = 0;
+        loop {
+            // Beyond the window the whole number is for others.
+            let more = digits_in(word(window, whole + 1 + places)?);
+            places += more;
+            if more < 8 {
+                break;
+            }
+        }
+        if places == 0 {
+            return None;
+        }
+        end += 1 + places;
+    }
+    matches!(text.get(end), Some(b',' | b'}')).then_some(end + usize::from(negative))
+}
+
 /// The same for every number of JSON.
 #[cold]
 fn any(text: &[u8]) -> Option<(f64, usize)> {

@@ -539,4 +539,48 @@ proptest! {
             prop_assert_eq!((found.logs, found.rejected), (expected.logs, expected.rejected));
         }
     }
+
+    #[test]
+    fn the_length_of_a_number_is_that_of_its_reading(
+        number in "-?[0-9]{0,22}(\\.[0-9]{0,26})?([eE][+-]?[0-9]{0,4})?",
+        behind in prop::sample::select(vec![",", "}", " ", "x", ""]),
+    ) {
+        let text = format!("{number}{behind}\"a\":1,\"b\":2}},\"name\":\"measurement\"");
+        let read = number::leading(text.as_bytes()).map(|(_, length)| length);
+        prop_assert_eq!(number::length(text.as_bytes()), read);
+    }
+
+    /// What nobody asks for is counted and not read; all the rest is as it would be.
+    #[test]
+    fn unread_numbers_are_counted(
+        messages in prop::collection::vec(telegraf(), 1..6),
+        order in prop::collection::vec(
+            (any::<prop::sample::Index>(), prop::collection::vec(damage(), 0..2)),
+            1..60,
+        ),
+        wanted in prop::sample::subsequence(vec!["usage_active", "usage_idle", "free", "used", "a", "b", "ü"], 0..4),
+    ) {
+        let values: Vec<_> = order.iter().map(|(i, d)| damaged(&messages[i.index(messages.len())], d)).collect();
+        let records: Vec<_> = (0..).zip(&values).map(|(i, value)| record(i, value)).collect();
+        let source = SourceFormat::new("cpu-usage", Format::TelegrafJson);
+        let batch = RecordBatch { partition: PARTITION, records: &records };
+        let (mut found, mut expected) = (Decoded::default(), Decoded::default());
+        let mut series = SeriesTable::new(1_000).only_fields(&wanted);
+        for_source(&source).decode(&batch, &mut series, &mut found);
+        let mut all = SeriesTable::new(1_000);
+        reference_for_source(&source).decode(&batch, &mut all, &mut expected);
+        prop_assert_eq!(&found.rejected, &expected.rejected);
+        prop_assert_eq!(found.points.len(), expected.points.len());
+        for (point, whole) in found.points.iter().zip(&expected.points) {
+            let key = |point: &Point| (point.series, point.event_time, point.offset);
+            prop_assert_eq!(key(point), key(whole));
+            let [read, of] = [found.values_of(point), expected.values_of(whole)];
+            prop_assert_eq!(read.len() + point.unread as usize, of.len());
+            let asked_for = |decoded: &[(tidewatch_dataflow::series::FieldId, f64)]| -> Vec<_> {
+                let wanted = decoded.iter().filter(|(id, _)| series.is_wanted(*id));
+                wanted.map(|(id, number)| (id.0, number.to_bits())).collect()
+            };
+            prop_assert_eq!(asked_for(read), asked_for(of));
+        }
+    }
 }

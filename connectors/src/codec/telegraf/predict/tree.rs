@@ -18,6 +18,8 @@ pub(super) const NAME_MAX: usize = 128;
 pub(super) enum Kind {
     /// A number of this field.
     Number(FieldId),
+    /// A number that nobody asks for.
+    Unread,
     /// `true` or `false`, which are numbers of this field too.
     Flag(FieldId),
     /// A text, which is passed over.
@@ -30,7 +32,7 @@ impl Kind {
     /// Whether a value that begins with `byte` can be of this kind.
     fn begins_with(self, byte: Option<&u8>) -> bool {
         match self {
-            Kind::Number(_) => matches!(byte, Some(b'-' | b'0'..=b'9')),
+            Kind::Number(_) | Kind::Unread => matches!(byte, Some(b'-' | b'0'..=b'9')),
             Kind::Flag(_) => matches!(byte, Some(b't' | b'f')),
             Kind::Text => byte == Some(&b'"'),
             Kind::Null => byte == Some(&b'n'),
