@@ -66,6 +66,7 @@ use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
 pub use carried::{RecordLabels, TimeFrom};
+pub use line::LogLabels;
 
 use carried::Carried;
 use influx_line::{InfluxLine, Precision};
@@ -150,6 +151,8 @@ pub struct SourceFormat {
     pub record_labels: RecordLabels,
     /// Whose time counts.
     pub time_from: TimeFrom,
+    /// The labels of the series that log lines are counted under.
+    pub log_labels: LogLabels,
 }
 
 impl SourceFormat {
@@ -168,6 +171,7 @@ impl SourceFormat {
             resource_labels: Vec::new(),
             record_labels: RecordLabels::default(),
             time_from: TimeFrom::default(),
+            log_labels: LogLabels::default(),
         }
     }
 }

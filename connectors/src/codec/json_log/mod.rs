@@ -21,8 +21,8 @@
 //! goes there under dotted names (`log.logger`), and a level of an unknown word stays there too. Of a
 //! repeated name the last value counts.
 //!
-//! Each line also is a point of the measurement `log` with the labels `level`, `service` and `host` and
-//! the one field `lines` = 1.
+//! Each line also is a point of the measurement `log` with the labels `level`, `service` and `host`, as far as
+//! the source [asks for them](super::LogLabels), and the one field `lines` = 1.
 //!
 //! # The Elastic Common Schema
 //!
@@ -56,15 +56,14 @@ use tidewatch_dataflow::dead_letter::{Malformed, Reason};
 use tidewatch_dataflow::record::Decoded;
 use tidewatch_dataflow::series::SeriesTable;
 
-use super::fields::FieldCache;
 use super::json::{Members, Object, malformed};
-use super::line::push_line;
+use super::line::LineWriter;
 use super::{Decode, Input, POINTS_MAX, SourceFormat};
 use line::{Fields, looks_like_ecs};
 
 /// The codec; see the module.
 pub(super) struct JsonLog {
-    names: FieldCache,
+    lines: LineWriter,
     names_of: Names,
     /// Whether flat objects are read in one pass; not so in the codec that it must agree with.
     flat: bool,
@@ -86,7 +85,12 @@ pub(super) enum Names {
 impl JsonLog {
     /// The codec that looks for `names`; `flat` whether it reads flat objects in one pass.
     pub(super) fn new(source: &SourceFormat, names: Names, flat: bool) -> Self {
-        JsonLog { names: FieldCache::default(), names_of: names, flat, topic: source.topic.clone() }
+        JsonLog {
+            lines: LineWriter::new(source),
+            names_of: names,
+            flat,
+            topic: source.topic.clone(),
+        }
     }
 }
 
@@ -136,6 +140,6 @@ impl JsonLog {
             Names::Ecs | Names::ByLook => Some(&*self.topic),
         };
         let line = Fields::new(members, ecs)?.line(input, index)?;
-        push_line(line, &mut self.names, series, out)
+        self.lines.push(line, series, out)
     }
 }
