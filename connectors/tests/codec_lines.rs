@@ -4,14 +4,20 @@
 
 mod codec_util;
 
+use std::collections::BTreeSet;
+
 use codec_util::{KAFKA_TIME, decode, decode_bytes, decode_with, line, refusal};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use tidewatch_connectors::codec::text_log::{Pattern, TextPatterns, TimeFormat};
 use tidewatch_connectors::codec::time::UtcOffset;
-use tidewatch_connectors::codec::{Format, SourceFormat};
+use tidewatch_connectors::codec::{Format, LogLabels, RecordLabels, SourceFormat, for_source};
 use tidewatch_dataflow::dead_letter::Reason;
-use tidewatch_dataflow::record::{Level, LogLine};
+use tidewatch_dataflow::record::{
+    Decoded, Header, Level, LogLine, PartitionId, Record, RecordBatch, RecordTime,
+};
+use tidewatch_dataflow::series::SeriesTable;
+use tidewatch_dataflow::time::EventTime;
 
 fn extra(line: &LogLine) -> Value {
     if line.extra.is_empty() { Value::Null } else { serde_json::from_str(&line.extra).unwrap() }
@@ -356,6 +362,114 @@ fn auto_tells_apart_what_can_be() {
     // Of the format, and wrong: no text line is made of it.
     assert_eq!(refusal(Format::Auto, "m a=1e999 1795375196").0, Reason::NotANumber);
     assert_eq!(refusal(Format::Auto, r#"[{"values":[1]}]"#).0, Reason::MissingField);
+}
+
+/// 1,000 hosts with three services each, in a format; the last line is refused for its host.
+fn fleet(format: Format) -> Vec<String> {
+    let line = |level: &str, service: &str, host: &str| match format {
+        Format::Syslog => {
+            let severity = if level == "error" { 3 } else { 6 };
+            format!("<{severity}>1 2026-01-01T00:00:00Z {host} {service} - - - m")
+        }
+        Format::Logfmt => format!("level={level} service={service} host={host} msg=m"),
+        Format::Otlp => format!(
+            r#"{{"resourceLogs":[{{"resource":{{"attributes":[{{"key":"host.name","value":{{"stringValue":"{host}"}}}},{{"key":"service.name","value":{{"stringValue":"{service}"}}}}]}},"scopeLogs":[{{"logRecords":[{{"severityText":"{level}","body":{{"stringValue":"m"}}}}]}}]}}]}}"#
+        ),
+        _ => {
+            format!(r#"{{"level":"{level}","service":"{service}","host":"{host}","message":"m"}}"#)
+        }
+    };
+    let of = |i: usize| {
+        let level = if i.is_multiple_of(7) { "error" } else { "info" };
+        line(level, &format!("s{}", i / 1_000), &format!("web-{}", i % 1_000))
+    };
+    let too_long = "x".repeat(5_000);
+    (0..3_000).map(of).chain([line("info", "s0", &too_long)]).collect()
+}
+
+#[test]
+fn labels_that_nothing_asks_for_cost_no_series() {
+    let formats = [
+        Format::JsonLog,
+        Format::EcsJson,
+        Format::Logfmt,
+        Format::Syslog,
+        Format::Otlp,
+        Format::Auto,
+    ];
+    for format in formats {
+        let values = fleet(format);
+        let headers = [Header { name: "x-region", value: b"eu" }];
+        let records: Vec<Record<'_>> = (0..)
+            .zip(&values)
+            .map(|(offset, value)| Record {
+                offset,
+                time: RecordTime::Created(EventTime::from_millis(KAFKA_TIME)),
+                key: Some(b"key"),
+                value: Some(value.as_bytes()),
+                headers: &headers,
+            })
+            .collect();
+        let decode = |log_labels: LogLabels, record_labels: RecordLabels| {
+            let source =
+                SourceFormat { log_labels, record_labels, ..SourceFormat::new("t", format) };
+            let (mut series, mut out) = (SeriesTable::new(10_000), Decoded::default());
+            let partition = PartitionId { topic: 0, partition: 0 };
+            for_source(&source).decode(
+                &RecordBatch { partition, records: &records },
+                &mut series,
+                &mut out,
+            );
+            assert_eq!((out.logs.len(), out.rejected.len()), (3_000, 1), "{format:?}");
+            // Syslog has a bound of its own for a host.
+            let reason = out.rejected[0].why.reason;
+            assert!(reason == Reason::TooLarge || format == Format::Syslog, "{reason:?}");
+            (series, out)
+        };
+        let none = RecordLabels::default;
+        let carried = || RecordLabels {
+            key: Some("host".into()),
+            headers: vec![("x-region".into(), "region".into())],
+        };
+        let (whole, expected) = decode(LogLabels::ALL, none());
+        assert_eq!(whole.len(), 3_000, "{format:?}");
+        for log_labels in [
+            LogLabels { host: false, ..LogLabels::ALL },
+            LogLabels { service: false, ..LogLabels::ALL },
+            LogLabels { level: false, ..LogLabels::ALL },
+            LogLabels { service: true, ..LogLabels::NONE },
+            LogLabels::NONE,
+        ] {
+            let LogLabels { level, service, host } = log_labels;
+            let of = |line: &LogLine| {
+                let (of_level, of_service) = (line.level.as_str(), line.service.clone());
+                let of_host = line.host.clone();
+                (level.then_some(of_level), service.then_some(of_service), host.then_some(of_host))
+            };
+            let count = expected.logs.iter().map(of).collect::<BTreeSet<_>>().len();
+            assert!(host || count <= 6);
+            let (series, found) = decode(log_labels, none());
+            assert_eq!(series.len(), count, "{format:?} {log_labels:?}");
+            assert_eq!((&found.logs, &found.rejected), (&expected.logs, &expected.rejected));
+            for (point, line) in found.points.iter().zip(&found.logs) {
+                let of = &series.series(point.series).unwrap().labels;
+                for (name, value) in [
+                    ("level", line.level.as_str()),
+                    ("service", &line.service),
+                    ("host", &line.host),
+                ] {
+                    assert_eq!(of.get(name), log_labels.has(name).then_some(value));
+                }
+                assert_eq!((point.event_time, point.offset), (line.event_time, line.offset));
+            }
+            // What the record carries is added before labels are cut, and a label of its own stays.
+            let (with, found) = decode(log_labels, carried());
+            assert_eq!(with.len(), series.len());
+            let first = &with.series(found.points[0].series).unwrap().labels;
+            assert_eq!(first.get("region"), Some("eu"));
+            assert_eq!(first.get("host"), log_labels.host.then_some("web-0"));
+        }
+    }
 }
 
 /// A text that needs no escapes in any of the formats.

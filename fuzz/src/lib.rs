@@ -21,7 +21,7 @@ pub fn check(format: Format, value: &[u8]) -> (Decoded, SeriesTable) {
     check_source(&SourceFormat::new("cpu-usage", format), value)
 }
 
-/// Decodes `value` three times as the codec of `format` and as the one that remembers nothing: the same.
+/// Decodes `value` three times as the codec of `format` and as the one that has no short ways: the same.
 pub fn check_memory(format: Format, value: &[u8]) {
     let source = SourceFormat::new("cpu-usage", format);
     let records = [0, 1, 2].map(|offset| record(offset, value));

@@ -78,6 +78,25 @@ pub(super) fn json_logs() -> Vec<String> {
         .collect()
 }
 
+/// Lines as the benchmark of the fleet has them: nearly each of a host and service of its own.
+pub(super) fn fleet_logs() -> Vec<String> {
+    (0..HOSTS * 30)
+        .map(|i| {
+            format!(
+                r#"{{"@timestamp":"2023-11-14T22:13:{:02}.{:03}Z","level":"{}","service":"{}","host":"web-{:04}","message":"GET /api/v1/items/{} 200 {} ms, request_id={:016x}"}}"#,
+                i / 1_000 % 60,
+                i % 1_000,
+                ["INFO", "WARN", "ERROR"][usize::from(mix(i) % 10 > 7) + usize::from(mix(i) % 10 > 8)],
+                ["checkout", "catalog", "search", "payment", "gateway", "session"][(mix(i + 1) % 6) as usize],
+                mix(i + 2) % 10_000,
+                mix(i + 3) % 100_000,
+                mix(i + 4) % 90,
+                mix(i)
+            )
+        })
+        .collect()
+}
+
 pub(super) fn text_logs() -> Vec<String> {
     (0..HOSTS * 3)
         .map(|i| {

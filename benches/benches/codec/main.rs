@@ -11,7 +11,9 @@
 //! that of one record.
 //!
 //! `telegraf_json` runs with shape prediction and without it, side by side: what prediction gains is the ratio of
-//! two lines of one run; and so does `influx_line`, with its memory of heads and without. `telegraf_flood` has a label
+//! two lines of one run; and so does `influx_line`, with its memory of heads and without, and `json_log`, with its reader
+//! of flat objects and without. `fleet_log` has 30,000 log lines of the benchmark of the fleet, 10,000 hosts with six
+//! services, whose series have the host or, as in the benchmark's query, do not. `telegraf_flood` has a label
 //! that never repeats, so that nothing can be predicted: what learning costs is the ratio of its two lines.
 //! `telegraf_labels` is `telegraf_json` with the record's key as a further label.
 
@@ -22,7 +24,7 @@ mod data;
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use tidewatch_connectors::codec::{
-    Format, RecordLabels, SourceFormat, for_source, reference_for_source,
+    Format, LogLabels, RecordLabels, SourceFormat, for_source, reference_for_source,
 };
 use tidewatch_dataflow::record::{Decoded, PartitionId, Record, RecordBatch, RecordTime};
 use tidewatch_dataflow::series::SeriesTable;
@@ -34,7 +36,7 @@ fn main() {
     divan::main();
 }
 
-/// Whether Telegraf's JSON is predicted or always parsed.
+/// Whether a codec takes its short ways (prediction for Telegraf's JSON) or always parses.
 #[derive(Copy, Clone, Debug)]
 enum Reading {
     Predicted,
@@ -142,9 +144,24 @@ fn telegraf_flood(bencher: Bencher<'_, '_>, reading: Reading) {
     run_new(bencher, reading, &telegraf(true));
 }
 
-#[divan::bench(args = [Format::JsonLog, Format::Auto])]
-fn json_log(bencher: Bencher<'_, '_>, format: Format) {
-    run(bencher, format, Reading::Predicted, &json_logs());
+#[divan::bench(args = [
+    (Format::JsonLog, Reading::Predicted),
+    (Format::JsonLog, Reading::Parsed),
+    (Format::Auto, Reading::Predicted),
+])]
+fn json_log(bencher: Bencher<'_, '_>, (format, reading): (Format, Reading)) {
+    run(bencher, format, reading, &json_logs());
+}
+
+#[divan::bench(args = [
+    (true, Reading::Predicted),
+    (false, Reading::Predicted),
+    (false, Reading::Parsed),
+])]
+fn fleet_log(bencher: Bencher<'_, '_>, (host, reading): (bool, Reading)) {
+    let log_labels = LogLabels { host, ..LogLabels::ALL };
+    let source = SourceFormat { log_labels, ..SourceFormat::new("logs", Format::JsonLog) };
+    run_source(bencher, &source, reading, &fleet_logs());
 }
 
 #[divan::bench(args = [Format::TextLog, Format::Auto])]

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tidewatch_connectors::codec::SourceFormat;
+use tidewatch_connectors::codec::{LogLabels, SourceFormat};
 use tidewatch_connectors::kafka::{KafkaConfig, OnRecreated, OnRetention};
 use tidewatch_connectors::sinks::ReceiverConfig;
 use tidewatch_connectors::state::Location;
 use tidewatch_dataflow::config::Secret;
-use tidewatch_dataflow::record::Topics;
+use tidewatch_dataflow::record::{LOG_MEASUREMENT, Topics};
 use tidewatch_dataflow::time::PaneSize;
 use tidewatch_operators::feed::{Detector, FeedSpec, OnChange, RuleSpec, Selector, StatisticSpec};
 
@@ -75,7 +75,7 @@ pub struct CheckpointConfig {
 pub struct Source {
     /// Name of the topic.
     pub topic: String,
-    /// How its records are decoded.
+    /// How its records are decoded, each log line under all of its labels; see [`PipelineConfig::formats`].
     pub format: SourceFormat,
     /// Partitions to create the topic with.
     pub partitions: u32,
@@ -166,6 +166,27 @@ impl PipelineConfig {
             Detector::Anomaly(config) => config.for_,
         });
         windows.chain(conditions).max().unwrap_or_default()
+    }
+
+    /// How the records of each source are decoded, log lines under the labels that are asked for.
+    pub fn formats(&self) -> Vec<SourceFormat> {
+        let log_labels = self.log_labels();
+        let formats = self.sources.iter().map(|source| source.format.clone());
+        formats.map(|format| SourceFormat { log_labels, ..format }).collect()
+    }
+
+    /// The labels of log lines that a statistic or a rule asks for, to select or to group by. Nothing else sees the
+    /// series of a line: raw points are those of metrics only, inventory, silences and quarantines are about groups,
+    /// and checkpoints have groups and no series, so the next run may ask for other labels.
+    fn log_labels(&self) -> LogLabels {
+        let mut asked = LogLabels::NONE;
+        let statistics = self.statistics.iter().map(|statistic| &statistic.selector);
+        let selectors = statistics.chain(self.rules.iter().map(|rule| &rule.selector));
+        for selector in selectors.filter(|selector| *selector.measurement == *LOG_MEASUREMENT) {
+            selector.filters.iter().for_each(|(name, _)| asked.add(name));
+            selector.group_by.iter().for_each(|name| asked.add(name));
+        }
+        asked
     }
 
     /// The topics that are read; [`tidewatch_dataflow::record::PartitionId`] counts in them.

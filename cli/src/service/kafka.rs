@@ -91,14 +91,13 @@ impl KafkaSources {
             ?start,
             "reading"
         );
-        let formats = config.sources.iter().map(|source| source.format.clone()).collect();
         Ok(KafkaSources {
             config: config.kafka.clone(),
             topics,
             partitions,
             start,
             complete_from,
-            formats,
+            formats: config.formats(),
             on_retention: config.time.on_retention,
             on_recreated: match config.checkpoint.enabled {
                 true => config.time.on_recreated,

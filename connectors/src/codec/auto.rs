@@ -30,7 +30,7 @@ use tidewatch_dataflow::series::SeriesTable;
 use super::collectd_json::CollectdJson;
 use super::influx_line::InfluxLine;
 use super::json::string_end;
-use super::json_log::JsonLog;
+use super::json_log::{JsonLog, Names};
 use super::otlp::Otlp;
 use super::syslog::{Syslog, has_priority};
 use super::telegraf::TelegrafJson;
@@ -56,13 +56,13 @@ pub(super) struct Auto {
 impl Auto {
     pub(super) fn new(source: &SourceFormat, telegraf: TelegrafJson) -> Self {
         Auto {
-            // Both remember, or neither.
+            // All take their short ways, or none.
             influx_line: InfluxLine::new(source, telegraf.predicts()),
+            json_log: JsonLog::new(source, Names::ByLook, telegraf.predicts()),
             telegraf,
             collectd_json: CollectdJson::default(),
             otlp: Otlp::new(source),
             value: Value::new(source),
-            json_log: JsonLog::by_look(source),
             syslog: Syslog::new(source),
             text_log: TextLog::new(source),
         }

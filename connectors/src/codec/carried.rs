@@ -30,9 +30,8 @@ use tidewatch_dataflow::series::SeriesTable;
 
 use super::fields::FieldCache;
 use super::json::push_string;
-use super::line::UNKNOWN;
-use super::point::intern;
-use super::{Decode, Input, POINTS_MAX, SourceFormat, table_full};
+use super::line::{LogLabels, UNKNOWN};
+use super::{Decode, Input, POINTS_MAX, SourceFormat, check_labels, table_full};
 
 /// Which parts of a record become labels.
 ///
@@ -78,7 +77,8 @@ const OWN_MAX: usize = 1 << 18;
 pub(super) struct Carried {
     labels: RecordLabels,
     time_from: TimeFrom,
-    /// The series as the value alone has them.
+    log_labels: LogLabels,
+    /// The series as the value alone has them, those of log lines with all their labels.
     own: SeriesTable,
     names: FieldCache,
 }
@@ -95,6 +95,7 @@ impl Carried {
         Some(Carried {
             labels: source.record_labels.clone(),
             time_from: source.time_from,
+            log_labels: source.log_labels,
             own: SeriesTable::new(OWN_MAX),
             names: FieldCache::default(),
         })
@@ -117,7 +118,7 @@ impl Carried {
                 self.own = SeriesTable::new(OWN_MAX);
             }
             codec.record(input, &mut self.own, out)?;
-            let Carried { labels, own, names, .. } = self;
+            let Carried { labels, log_labels, own, names, .. } = self;
             let carried = pairs(labels, &input)?;
             for point in out.points.get_mut(points..).unwrap_or_default() {
                 let Some(known) = own.series(point.series) else { continue };
@@ -129,7 +130,11 @@ impl Carried {
                 // What is unknown comes first: of a repeated name the last one counts.
                 let mut all: SmallVec<[(&str, &str); 16]> = known.labels.iter().collect();
                 all.extend(missing.copied());
-                point.series = intern(&known.measurement, &mut all, series)?;
+                check_labels(&known.measurement, &all)?;
+                if is_line {
+                    all.retain(|(name, _)| log_labels.has(name));
+                }
+                point.series = series.intern(&known.measurement, &mut all).map_err(table_full)?;
             }
             for (field, _) in out.values.get_mut(values..).unwrap_or_default() {
                 let name = own.field(*field).unwrap_or_default();

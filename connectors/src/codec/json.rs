@@ -190,7 +190,7 @@ impl<'de> Visitor<'de> for Skip {
 
 /// The members of one object in their order, with their values as the text they have; of a repeated name
 /// the last value, at the place of the first.
-pub(super) type Members<'de> = SmallVec<[(Cow<'de, str>, &'de RawValue); 16]>;
+pub(super) type Members<'de> = SmallVec<[(Cow<'de, str>, &'de str); 16]>;
 
 /// Reads the members of one object.
 pub(super) struct Object;
@@ -219,7 +219,7 @@ impl<'de> Visitor<'de> for Object {
                     format_args!("more than {FIELDS_MAX} members"),
                 ));
             }
-            members.push((name, value));
+            members.push((name, value.get()));
         }
         keep_last(&mut members);
         Ok(members)
@@ -227,7 +227,7 @@ impl<'de> Visitor<'de> for Object {
 }
 
 /// Of repeated names keeps the last value, at the place of the first.
-fn keep_last(members: &mut Members<'_>) {
+pub(super) fn keep_last(members: &mut Members<'_>) {
     // Up to here comparing all pairs is quicker than sorting, and it is where log lines are.
     const FEW: usize = 24;
     let repeated = if members.len() <= FEW {
@@ -246,7 +246,7 @@ fn keep_last(members: &mut Members<'_>) {
         for (name, value) in members.drain(..) {
             match places.get(&name) {
                 Some(&at) => {
-                    let slot: Option<&mut (Cow<'_, str>, &RawValue)> = kept.get_mut(at);
+                    let slot: Option<&mut (Cow<'_, str>, &str)> = kept.get_mut(at);
                     if let Some((_, old)) = slot {
                         *old = value;
                     }

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use smallvec::SmallVec;
 use tidewatch_dataflow::dead_letter::Malformed;
 use tidewatch_dataflow::record::{Decoded, LOG_FIELD, LOG_MEASUREMENT, LogLine, Point};
-use tidewatch_dataflow::series::SeriesTable;
+use tidewatch_dataflow::series::{SeriesId, SeriesTable};
 
 use super::fields::FieldCache;
 use super::json::push_string;
-use super::{check_labels, column_end, table_full};
+use super::{SourceFormat, check_labels, column_end, table_full};
 
 /// What a line that does not name its host or service is counted under.
 pub(super) const UNKNOWN: &str = "unknown";
@@ -61,28 +62,109 @@ impl<'a> Extra<'a> {
     }
 }
 
-/// Appends `line` and the point that counts it.
-pub(super) fn push_line(
-    line: LogLine,
-    names: &mut FieldCache,
-    series: &mut SeriesTable,
-    out: &mut Decoded,
-) -> Result<(), Malformed> {
-    let mut labels =
-        [("level", line.level.as_str()), ("service", &*line.service), ("host", &*line.host)];
-    check_labels(LOG_MEASUREMENT, &labels)?;
-    let id = series.intern(LOG_MEASUREMENT, &mut labels).map_err(table_full)?;
-    let field = names.id(LOG_FIELD, series).map_err(table_full)?;
-    let start = column_end(out.values.len());
-    out.values.push((field, 1.0));
-    out.points.push(Point {
-        series: id,
-        event_time: line.event_time,
-        admission_time: line.event_time,
-        unread: 0,
-        offset: line.offset,
-        values: start..column_end(out.values.len()),
-    });
-    out.logs.push(line);
-    Ok(())
+/// Which labels the series of log lines have. A label that no statistic and no rule asks for tells apart only series
+/// that all end in the same groups, and costs a series for each of its values: a fleet of 100,000 hosts has as many.
+/// The lines themselves, as they go to a store, always have all three.
+///
+/// ```
+/// use tidewatch_connectors::codec::LogLabels;
+/// let mut labels = LogLabels::NONE;
+/// labels.add("service");
+/// labels.add("shop");
+/// assert_eq!(labels, LogLabels { service: true, ..LogLabels::NONE });
+/// assert!(labels.has("service") && !labels.has("host"));
+/// ```
+#[derive(Copy, Clone, Debug, PartialEq, Eq)]
+pub struct LogLabels {
+    /// How serious a line is.
+    pub level: bool,
+    /// What wrote it.
+    pub service: bool,
+    /// Where.
+    pub host: bool,
+}
+
+impl LogLabels {
+    /// All of them.
+    pub const ALL: LogLabels = LogLabels { level: true, service: true, host: true };
+    /// None of them: all lines are one series.
+    pub const NONE: LogLabels = LogLabels { level: false, service: false, host: false };
+
+    /// Adds the label `name`, if log lines have it.
+    pub fn add(&mut self, name: &str) {
+        match name {
+            "level" => self.level = true,
+            "service" => self.service = true,
+            "host" => self.host = true,
+            _ => {}
+        }
+    }
+
+    /// Whether the series have the label `name`; they have all but those of the three that were left out.
+    pub fn has(&self, name: &str) -> bool {
+        match name {
+            "level" => self.level,
+            "service" => self.service,
+            "host" => self.host,
+            _ => true,
+        }
+    }
+}
+
+/// All of them.
+impl Default for LogLabels {
+    fn default() -> Self {
+        LogLabels::ALL
+    }
+}
+
+/// Finishes log lines.
+pub(super) struct LineWriter {
+    names: FieldCache,
+    labels: LogLabels,
+}
+
+impl LineWriter {
+    /// For the lines of `source`.
+    pub(super) fn new(source: &SourceFormat) -> Self {
+        // What a record carries is added to the whole labels, and they are cut after that.
+        let cut_later = !source.record_labels.is_empty();
+        let labels = if cut_later { LogLabels::ALL } else { source.log_labels };
+        LineWriter { names: FieldCache::default(), labels }
+    }
+
+    /// Appends `line` and the point that counts it.
+    pub(super) fn push(
+        &mut self,
+        line: LogLine,
+        series: &mut SeriesTable,
+        out: &mut Decoded,
+    ) -> Result<(), Malformed> {
+        let id = self.series_of(&line, series)?;
+        let field = self.names.id(LOG_FIELD, series).map_err(table_full)?;
+        let start = column_end(out.values.len());
+        out.values.push((field, 1.0));
+        out.points.push(Point {
+            series: id,
+            event_time: line.event_time,
+            admission_time: line.event_time,
+            unread: 0,
+            offset: line.offset,
+            values: start..column_end(out.values.len()),
+        });
+        out.logs.push(line);
+        Ok(())
+    }
+
+    fn series_of(&self, line: &LogLine, series: &mut SeriesTable) -> Result<SeriesId, Malformed> {
+        // In order of their names, which is how a series has them.
+        let all =
+            [("host", &*line.host), ("level", line.level.as_str()), ("service", &*line.service)];
+        // What is refused does not depend on what is asked for.
+        check_labels(LOG_MEASUREMENT, &all)?;
+        let LogLabels { level, service, host } = self.labels;
+        let asked = all.into_iter().zip([host, level, service]).filter(|(_, asked)| *asked);
+        let mut labels: SmallVec<[(&str, &str); 3]> = asked.map(|(label, _)| label).collect();
+        series.intern(LOG_MEASUREMENT, &mut labels).map_err(table_full)
+    }
 }

@@ -66,10 +66,11 @@ use tidewatch_dataflow::source::Codec;
 use tidewatch_dataflow::time::EventTime;
 
 pub use carried::{RecordLabels, TimeFrom};
+pub use line::LogLabels;
 
 use carried::Carried;
 use influx_line::{InfluxLine, Precision};
-use json_log::JsonLog;
+use json_log::{JsonLog, Names};
 use telegraf::TelegrafJson;
 use text_log::TextPatterns;
 use time::UtcOffset;
@@ -150,6 +151,8 @@ pub struct SourceFormat {
     pub record_labels: RecordLabels,
     /// Whose time counts.
     pub time_from: TimeFrom,
+    /// The labels of the series that log lines are counted under.
+    pub log_labels: LogLabels,
 }
 
 impl SourceFormat {
@@ -168,6 +171,7 @@ impl SourceFormat {
             resource_labels: Vec::new(),
             record_labels: RecordLabels::default(),
             time_from: TimeFrom::default(),
+            log_labels: LogLabels::default(),
         }
     }
 }
@@ -178,8 +182,8 @@ pub fn for_source(source: &SourceFormat) -> Box<dyn Codec> {
     codec(source, true)
 }
 
-/// The same codec without shape prediction and without memory of the heads of lines: every record is parsed.
-/// Slower, and what [`for_source`] must agree with on every input; for tests and measurements.
+/// The same codec without shape prediction, without memory of the heads of lines, and with the general reader for
+/// each JSON log line: every record is parsed. Slower, and what [`for_source`] must agree with on every input; for tests and measurements.
 pub fn reference_for_source(source: &SourceFormat) -> Box<dyn Codec> {
     codec(source, false)
 }
@@ -197,8 +201,8 @@ fn codec(source: &SourceFormat, remembers: bool) -> Box<dyn Codec> {
         Format::Otlp => each(source, otlp::Otlp::new(source)),
         Format::PrometheusRemoteWrite => each(source, prometheus::RemoteWrite::default()),
         Format::Value => each(source, value::Value::new(source)),
-        Format::JsonLog => each(source, JsonLog::default()),
-        Format::EcsJson => each(source, JsonLog::ecs(source)),
+        Format::JsonLog => each(source, JsonLog::new(source, Names::Plain, remembers)),
+        Format::EcsJson => each(source, JsonLog::new(source, Names::Ecs, remembers)),
         Format::Syslog => each(source, syslog::Syslog::new(source)),
         Format::Logfmt => each(source, logfmt::Logfmt::new(source)),
         Format::TextLog => each(source, text_log::TextLog::new(source)),

@@ -130,6 +130,9 @@ pub(super) fn from_float(number: f64) -> Result<EventTime, Malformed> {
 
 /// The time of a whole text.
 pub(super) fn from_text(text: &str) -> Result<EventTime, Malformed> {
+    if let Some(time) = utc(text.as_bytes()) {
+        return Ok(time);
+    }
     let text = text.trim_ascii();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         return text.parse().map(from_integer).map_err(|_| out_of_range(text));
@@ -144,6 +147,48 @@ pub(super) fn from_text(text: &str) -> Result<EventTime, Malformed> {
             ),
         )),
     }
+}
+
+/// The time of a whole text as most loggers write it: `YYYY-MM-DDThh:mm:ss`, a fraction or none, and `Z`. `None` for
+/// any other text, right or wrong, and where a second has the number 60: then [`leading_at`] knows.
+fn utc(text: &[u8]) -> Option<EventTime> {
+    /// Days of a year that is no leap year before each month, and of all.
+    const BEFORE: [u64; 13] = [0, 31, 59, 90, 120, 151, 181, 212, 243, 273, 304, 334, 365];
+    // Leap days before the first of January of a year.
+    let leap_days = |year: u64| (year - 1) / 4 - (year - 1) / 100 + (year - 1) / 400;
+    let two = |ten: u8, one: u8| {
+        let (ten, one) = (ten.wrapping_sub(b'0'), one.wrapping_sub(b'0'));
+        (ten <= 9 && one <= 9).then(|| u64::from(ten) * 10 + u64::from(one))
+    };
+    let (head, rest) = text.split_first_chunk::<19>()?;
+    let [a, b, c, d, b'-', e, f, b'-', g, h, b'T', i, j, b':', k, l, b':', m, n] = *head else {
+        return None;
+    };
+    let year = two(a, b)? * 100 + two(c, d)?;
+    let (month, day) = (two(e, f)?, two(g, h)?);
+    let (hour, minute, second) = (two(i, j)?, two(k, l)?, two(m, n)?);
+    let millis = match rest {
+        [b'Z'] => 0,
+        [b'.', fraction @ .., b'Z'] if !fraction.is_empty() => {
+            if !fraction.iter().all(u8::is_ascii_digit) {
+                return None;
+            }
+            let three = fraction.iter().chain(std::iter::repeat(&b'0')).take(3);
+            three.fold(0, |sum, digit| sum * 10 + u64::from(digit - b'0'))
+        }
+        _ => return None,
+    };
+    let is_leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let index = usize::try_from(month).ok()?;
+    let before = *BEFORE.get(index.checked_sub(1)?)?;
+    let length = BEFORE.get(index)? - before + u64::from(is_leap && month == 2);
+    if year < 1970 || !(1..=length).contains(&day) || hour > 23 || minute > 59 || second > 59 {
+        return None;
+    }
+    let days = (year - 1970) * 365 + leap_days(year) - leap_days(1970);
+    let days = days + before + u64::from(is_leap && month > 2) + day - 1;
+    let seconds = days * 86_400 + hour * 3_600 + minute * 60 + second;
+    Some(EventTime::from_millis(seconds * 1_000 + millis))
 }
 
 /// The time at the very front of `bytes` and how many bytes it has; `None` when there is none.
@@ -263,7 +308,52 @@ mod tests {
         }
     }
 
+    /// What the general reader makes of a whole text.
+    fn general(text: &str) -> Option<EventTime> {
+        let (time, length) = leading(text.as_bytes())?;
+        time.ok().filter(|_| length == text.len())
+    }
+
+    #[test]
+    fn every_day_of_the_usual_kind() {
+        let years = (1969..2110).chain(2396..=2401).chain([0, 1900, 9996, 9999]);
+        let mut days = 0;
+        for (year, month) in years.flat_map(|year| (0..=13).map(move |month| (year, month))) {
+            for day in 0..=32 {
+                let text = format!("{year:04}-{month:02}-{day:02}T23:59:59.999Z");
+                let found = utc(text.as_bytes());
+                assert_eq!(found, general(&text), "{text}");
+                days += u32::from(found.is_some());
+            }
+        }
+        assert_eq!(
+            days,
+            148 * 365 + 34 + 2 + 1,
+            "140 years, six and two of them, and their leap days"
+        );
+    }
+
     proptest! {
+        /// The usual kind is read as the general way reads it, and what is nearly so, too.
+        #[test]
+        fn the_usual_kind(
+            text in "(19|20|99)[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,12})?Z",
+            wrong in prop::option::of((any::<prop::sample::Index>(), "[ -~]")),
+        ) {
+            let found = utc(text.as_bytes());
+            if !text.contains(":60") {
+                prop_assert_eq!(found, general(&text));
+            }
+            prop_assert!(found.is_none() || found == general(&text));
+            if let Some((at, byte)) = wrong {
+                let at = at.index(text.len());
+                let mut text = text;
+                text.replace_range(at..=at, &byte);
+                let found = utc(text.as_bytes());
+                prop_assert!(found.is_none() || found == general(&text), "{}", text);
+            }
+        }
+
         /// Whatever jiff writes and reads as RFC 3339 is read alike.
         #[test]
         fn agrees_with_jiff(

@@ -40,8 +40,7 @@ pub(crate) fn find(
         wanted.add_partition_offset(topic, id.partition, Offset::OffsetTail(1))?;
     }
     client.assign(&wanted).context("could not read the last records")?;
-    let formats = config.sources.iter().map(|source| &source.format);
-    let mut codecs: Vec<_> = formats.map(codec::for_source).collect();
+    let mut codecs: Vec<_> = config.formats().iter().map(codec::for_source).collect();
     let (mut left, deadline) = (partitions.to_vec(), Instant::now() + WITHIN);
     let mut least = EventTime::MAX;
     while !left.is_empty() {

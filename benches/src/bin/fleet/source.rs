@@ -36,7 +36,7 @@ impl KafkaSources {
             config: config.kafka.clone(),
             topics,
             partitions,
-            formats: config.sources.iter().map(|source| source.format.clone()).collect(),
+            formats: config.formats(),
             on_retention: config.time.on_retention,
         })
     }

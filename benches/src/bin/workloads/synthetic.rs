@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tidewatch::pipeline::{PipelineCounters, Sources};
-use tidewatch_connectors::codec::{self, SourceFormat};
+use tidewatch_connectors::codec::{self, LogLabels, SourceFormat};
 use tidewatch_dataflow::ingest::ResumePoint;
 use tidewatch_dataflow::record::{PartitionId, Record, RecordBatch, RecordTime};
 use tidewatch_dataflow::sink::ConnectorError;
@@ -203,7 +203,10 @@ impl Sources for SyntheticSources {
     }
 
     fn codecs(&self) -> Vec<Box<dyn Codec>> {
-        vec![codec::for_source(&SourceFormat::new(TOPIC, self.wire.format()))]
+        // Logs are asked for Q4 only, errors by service: as a pipeline of that query reads them.
+        let log_labels = LogLabels { host: false, ..LogLabels::ALL };
+        let format = SourceFormat::new(TOPIC, self.wire.format());
+        vec![codec::for_source(&SourceFormat { log_labels, ..format })]
     }
 }
 

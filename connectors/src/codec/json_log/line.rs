@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use serde::de::DeserializeSeed;
-use serde_json::value::RawValue;
+use smallvec::SmallVec;
 use tidewatch_dataflow::dead_letter::{Malformed, Reason};
 use tidewatch_dataflow::record::{Level, LogLine};
 use tidewatch_dataflow::time::EventTime;
@@ -16,7 +16,8 @@ use super::super::{Input, level, text_log, time};
 struct Field<'a> {
     outer: Option<&'static str>,
     name: Cow<'a, str>,
-    value: &'a RawValue,
+    /// As it is written, a text with its quotes.
+    value: &'a str,
     /// Has become part of the line and is not to be repeated in `extra`.
     used: bool,
 }
@@ -31,10 +32,11 @@ pub(super) fn looks_like_ecs(members: &Members<'_>) -> bool {
 }
 
 /// The members of a line, those of `host`, `service` and `log` unfolded.
-pub(super) struct Fields<'a> {
-    all: Vec<Field<'a>>,
+pub(super) struct Fields<'a, 't> {
+    /// A field takes 64 bytes, and most lines have five to ten.
+    all: SmallVec<[Field<'a>; 12]>,
     /// The service of a line of ECS that does not name its own; `None` for another line.
-    ecs: Option<&'a str>,
+    ecs: Option<&'t str>,
 }
 
 /// Objects whose members are looked at, the last four only in lines of ECS.
@@ -67,13 +69,13 @@ const ECS_MESSAGE: &Places = &[
     (None, "error.message"),
 ];
 
-impl<'a> Fields<'a> {
-    pub(super) fn new(members: Members<'a>, ecs: Option<&'a str>) -> Result<Self, Malformed> {
-        let mut fields = Vec::with_capacity(members.len() + 4);
+impl<'a, 't> Fields<'a, 't> {
+    pub(super) fn new(members: Members<'a>, ecs: Option<&'t str>) -> Result<Self, Malformed> {
+        let mut fields = SmallVec::with_capacity(members.len());
         let unfolded_here = if ecs.is_some() { &UNFOLDED[..] } else { &UNFOLDED[..3] };
         for (name, value) in members {
             let unfolded = unfolded_here.iter().find(|unfolded| **unfolded == name);
-            match unfolded.filter(|_| value.get().starts_with('{')) {
+            match unfolded.filter(|_| value.starts_with('{')) {
                 Some(&outer) => {
                     let inside = object(value)?.into_iter();
                     fields.extend(inside.map(|(name, value)| Field {
@@ -92,7 +94,7 @@ impl<'a> Fields<'a> {
     fn find(&mut self, outer: Option<&str>, name: &str) -> Option<&mut Field<'a>> {
         self.all
             .iter_mut()
-            .find(|f| f.outer == outer && f.name == name && !f.used && f.value.get() != "null")
+            .find(|f| f.outer == outer && f.name == name && !f.used && f.value != "null")
     }
 
     /// The first of `places` that is there and can be taken as a text.
@@ -220,7 +222,7 @@ impl<'a> Fields<'a> {
             Some(field) => {
                 check(field.value)?;
                 field.used = true;
-                Ok(Some(Cow::Borrowed(field.value.get())))
+                Ok(Some(Cow::Borrowed(field.value)))
             }
             None => Ok(None),
         }
@@ -229,8 +231,14 @@ impl<'a> Fields<'a> {
     /// What is left, as one JSON object on one line. At most as long as the record, plus eight bytes for
     /// each member that was unfolded.
     fn extra(&self) -> Result<Box<str>, Malformed> {
-        let mut extra = String::new();
-        for field in self.all.iter().filter(|field| !field.used) {
+        let left = || self.all.iter().filter(|field| !field.used);
+        // Exact for fields that were not unfolded: two quotes, a colon, and what separates.
+        let room: usize = left().map(|field| field.name.len() + field.value.len() + 4).sum();
+        if room == 0 {
+            return Ok(Box::default());
+        }
+        let mut extra = String::with_capacity(room + 1);
+        for field in left() {
             check(field.value)?;
             extra.push(if extra.is_empty() { '{' } else { ',' });
             match field.outer {
@@ -239,29 +247,32 @@ impl<'a> Fields<'a> {
             }
             extra.push(':');
             // Between values, JSON allows line breaks; inside of texts they are always escaped.
-            extra.extend(
-                field.value.get().chars().map(|c| if c == '\n' || c == '\r' { ' ' } else { c }),
-            );
+            match memchr::memchr2(b'\n', b'\r', field.value.as_bytes()) {
+                None => extra.push_str(field.value),
+                Some(_) => extra.push_str(&field.value.replace(['\n', '\r'], " ")),
+            }
         }
-        if !extra.is_empty() {
-            extra.push('}');
-        }
+        extra.push('}');
         Ok(extra.into())
     }
 }
 
-/// The members of the object `value`.
-fn object(value: &RawValue) -> Result<Members<'_>, Malformed> {
-    let text = value.get();
+/// The members of the object `text`.
+fn object(text: &str) -> Result<Members<'_>, Malformed> {
     let mut json = serde_json::Deserializer::from_str(text);
     Object.deserialize(&mut json).map_err(|error| malformed(text, &error))
 }
 
 /// The text of a string, number or truth value; `None` for null, arrays and objects.
-fn scalar(value: &RawValue) -> Result<Option<Cow<'_, str>>, Malformed> {
-    let text = value.get();
+pub(super) fn scalar(text: &str) -> Result<Option<Cow<'_, str>>, Malformed> {
     match text.as_bytes().first() {
         Some(b'"') => {
+            // Without escapes it says what it is; whoever found its end has refused control characters.
+            if let Some(inside) = text.get(1..text.len().saturating_sub(1))
+                && memchr::memchr(b'\\', inside.as_bytes()).is_none()
+            {
+                return Ok(Some(Cow::Borrowed(inside)));
+            }
             let mut json = serde_json::Deserializer::from_str(text);
             Text.deserialize(&mut json).map(Some).map_err(|error| malformed(text, &error))
         }
@@ -270,11 +281,11 @@ fn scalar(value: &RawValue) -> Result<Option<Cow<'_, str>>, Malformed> {
     }
 }
 
-fn read_time(value: &RawValue) -> Result<EventTime, Malformed> {
+fn read_time(value: &str) -> Result<EventTime, Malformed> {
     let Some(text) = scalar(value)? else {
         return Err(Malformed::new(Reason::Unparseable, "neither a text nor a number"));
     };
-    if value.get().starts_with('"') {
+    if value.starts_with('"') {
         return time::from_text(&text);
     }
     match text.parse::<u64>() {
@@ -288,8 +299,7 @@ fn read_time(value: &RawValue) -> Result<EventTime, Malformed> {
 
 /// Makes sure that a value passed on as written is not too deep and has no broken escapes: the reading
 /// of members has found its end, but has not looked inside.
-fn check(value: &RawValue) -> Result<(), Malformed> {
-    let text = value.get();
+fn check(text: &str) -> Result<(), Malformed> {
     if text.starts_with(['{', '[']) || text.contains('\\') {
         let mut json = serde_json::Deserializer::from_str(text);
         Skip::MEMBER.deserialize(&mut json).map_err(|error| malformed(text, &error))?;

@@ -21,8 +21,8 @@
 //! goes there under dotted names (`log.logger`), and a level of an unknown word stays there too. Of a
 //! repeated name the last value counts.
 //!
-//! Each line also is a point of the measurement `log` with the labels `level`, `service` and `host` and
-//! the one field `lines` = 1.
+//! Each line also is a point of the measurement `log` with the labels `level`, `service` and `host`, as far as
+//! the source [asks for them](super::LogLabels), and the one field `lines` = 1.
 //!
 //! # The Elastic Common Schema
 //!
@@ -46,33 +46,35 @@
 //! (`missing_field`), a line with times none of which can be read (`unparseable`) or out of range
 //! (`time_out_of_range`), and whatever passes the bounds of [the codecs](super).
 
+mod flat;
 mod line;
+#[cfg(test)]
+mod tests;
 
 use serde::de::DeserializeSeed;
 use tidewatch_dataflow::dead_letter::{Malformed, Reason};
 use tidewatch_dataflow::record::Decoded;
 use tidewatch_dataflow::series::SeriesTable;
 
-use super::fields::FieldCache;
-use super::json::{Object, malformed};
-use super::line::push_line;
+use super::json::{Members, Object, malformed};
+use super::line::LineWriter;
 use super::{Decode, Input, POINTS_MAX, SourceFormat};
 use line::{Fields, looks_like_ecs};
 
 /// The codec; see the module.
-#[derive(Default)]
 pub(super) struct JsonLog {
-    names: FieldCache,
+    lines: LineWriter,
     names_of: Names,
+    /// Whether flat objects are read in one pass; not so in the codec that it must agree with.
+    flat: bool,
     /// The service of ECS lines that do not name theirs.
     topic: Box<str>,
 }
 
 /// Where the parts of a line are looked for.
-#[derive(Copy, Clone, Default, PartialEq, Eq)]
-enum Names {
+#[derive(Copy, Clone, PartialEq, Eq)]
+pub(super) enum Names {
     /// In the first table of the module.
-    #[default]
     Plain,
     /// In the second one as well.
     Ecs,
@@ -81,14 +83,14 @@ enum Names {
 }
 
 impl JsonLog {
-    /// The codec of ECS lines.
-    pub(super) fn ecs(source: &SourceFormat) -> Self {
-        JsonLog { names_of: Names::Ecs, topic: source.topic.clone(), ..JsonLog::default() }
-    }
-
-    /// The codec that takes a line for one of ECS if it looks like one.
-    pub(super) fn by_look(source: &SourceFormat) -> Self {
-        JsonLog { names_of: Names::ByLook, ..JsonLog::ecs(source) }
+    /// The codec that looks for `names`; `flat` whether it reads flat objects in one pass.
+    pub(super) fn new(source: &SourceFormat, names: Names, flat: bool) -> Self {
+        JsonLog {
+            lines: LineWriter::new(source),
+            names_of: names,
+            flat,
+            topic: source.topic.clone(),
+        }
     }
 }
 
@@ -100,6 +102,11 @@ impl Decode for JsonLog {
         out: &mut Decoded,
     ) -> Result<(), Malformed> {
         let text = input.text()?;
+        if self.flat
+            && let Some(members) = flat::members(text)
+        {
+            return self.line(members, &input, 0, series, out);
+        }
         let mut json = serde_json::Deserializer::from_str(text);
         for index in 0_u32.. {
             if index as usize >= POINTS_MAX {
@@ -109,17 +116,30 @@ impl Decode for JsonLog {
                 ));
             }
             let members = Object.deserialize(&mut json).map_err(|e| malformed(text, &e))?;
-            let ecs = match self.names_of {
-                Names::Plain => None,
-                Names::ByLook if !looks_like_ecs(&members) => None,
-                Names::Ecs | Names::ByLook => Some(&*self.topic),
-            };
-            let line = Fields::new(members, ecs)?.line(&input, index)?;
-            push_line(line, &mut self.names, series, out)?;
+            self.line(members, &input, index, series, out)?;
             if json.end().is_ok() {
                 break;
             }
         }
         Ok(())
+    }
+}
+
+impl JsonLog {
+    fn line(
+        &mut self,
+        members: Members<'_>,
+        input: &Input<'_>,
+        index: u32,
+        series: &mut SeriesTable,
+        out: &mut Decoded,
+    ) -> Result<(), Malformed> {
+        let ecs = match self.names_of {
+            Names::Plain => None,
+            Names::ByLook if !looks_like_ecs(&members) => None,
+            Names::Ecs | Names::ByLook => Some(&*self.topic),
+        };
+        let line = Fields::new(members, ecs)?.line(input, index)?;
+        self.lines.push(line, series, out)
     }
 }

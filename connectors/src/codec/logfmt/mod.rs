@@ -46,15 +46,14 @@ use tidewatch_dataflow::record::{Decoded, Level, LogLine};
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::EventTime;
 
-use super::fields::FieldCache;
-use super::line::{Extra, UNKNOWN, push_line};
+use super::line::{Extra, LineWriter, UNKNOWN};
 use super::time::{self, UtcOffset};
 use super::{Decode, Input, POINTS_MAX, SourceFormat, level};
 use pairs::{Pair, pairs};
 
 /// The codec; see the module.
 pub(super) struct Logfmt {
-    names: FieldCache,
+    lines: LineWriter,
     service: Box<str>,
     utc_offset: UtcOffset,
 }
@@ -62,7 +61,7 @@ pub(super) struct Logfmt {
 impl Logfmt {
     pub(super) fn new(source: &SourceFormat) -> Self {
         Logfmt {
-            names: FieldCache::default(),
+            lines: LineWriter::new(source),
             service: source.topic.clone(),
             utc_offset: source.utc_offset,
         }
@@ -137,7 +136,7 @@ impl Decode for Logfmt {
                 ));
             }
             let line = self.line(text, &mut Pairs(pairs(text)?), &input, index)?;
-            push_line(line, &mut self.names, series, out)?;
+            self.lines.push(line, series, out)?;
         }
         Ok(())
     }

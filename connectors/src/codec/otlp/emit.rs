@@ -8,7 +8,7 @@ use tidewatch_dataflow::record::{Decoded, Level, LogLine};
 use tidewatch_dataflow::series::SeriesTable;
 use tidewatch_dataflow::time::EventTime;
 
-use super::super::line::{Extra, UNKNOWN, push_line};
+use super::super::line::{Extra, UNKNOWN};
 use super::super::point::intern;
 use super::super::{Input, LABELS_MAX, POINTS_MAX, level, time};
 use super::Otlp;
@@ -158,7 +158,7 @@ impl Sink<'_, '_> {
             extra: extra.finish(),
         };
         self.lines += 1;
-        push_line(line, &mut self.codec.names, self.series, self.out)
+        self.codec.lines.push(line, self.series, self.out)
     }
 }
 

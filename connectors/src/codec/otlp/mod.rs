@@ -47,7 +47,7 @@ use tidewatch_dataflow::dead_letter::Malformed;
 use tidewatch_dataflow::record::Decoded;
 use tidewatch_dataflow::series::SeriesTable;
 
-use super::fields::FieldCache;
+use super::line::LineWriter;
 use super::point::PointWriter;
 use super::{Decode, Input, SourceFormat};
 use emit::Sink;
@@ -59,7 +59,7 @@ pub const OBJECTS_MAX: usize = 65_536;
 /// The codec; see the module.
 pub(super) struct Otlp {
     points: PointWriter,
-    names: FieldCache,
+    lines: LineWriter,
     /// Attributes of a resource that become labels of its points, under their own names.
     resource_labels: Vec<Box<str>>,
 }
@@ -69,7 +69,7 @@ impl Otlp {
         let always = ["service.namespace", "service.instance.id"].map(Box::from);
         Otlp {
             points: PointWriter::default(),
-            names: FieldCache::default(),
+            lines: LineWriter::new(source),
             resource_labels: always.into_iter().chain(source.resource_labels.clone()).collect(),
         }
     }

@@ -47,14 +47,13 @@ use tidewatch_dataflow::dead_letter::{Malformed, Reason};
 use tidewatch_dataflow::record::Decoded;
 use tidewatch_dataflow::series::SeriesTable;
 
-use super::fields::FieldCache;
-use super::line::push_line;
+use super::line::LineWriter;
 use super::time::UtcOffset;
 use super::{Decode, Input, POINTS_MAX, SourceFormat};
 
 /// The codec; see the module.
 pub(super) struct Syslog {
-    names: FieldCache,
+    lines: LineWriter,
     service: Box<str>,
     utc_offset: UtcOffset,
 }
@@ -62,7 +61,7 @@ pub(super) struct Syslog {
 impl Syslog {
     pub(super) fn new(source: &SourceFormat) -> Self {
         Syslog {
-            names: FieldCache::default(),
+            lines: LineWriter::new(source),
             service: source.topic.clone(),
             utc_offset: source.utc_offset,
         }
@@ -86,7 +85,7 @@ impl Decode for Syslog {
             }
             let (message, after) = header::frame(rest)?;
             let line = self.message(message, &input, index)?;
-            push_line(line, &mut self.names, series, out)?;
+            self.lines.push(line, series, out)?;
             rest = after.trim_ascii_start();
             if rest.is_empty() {
                 break;

@@ -49,8 +49,7 @@ use tidewatch_dataflow::dead_letter::Malformed;
 use tidewatch_dataflow::record::{Decoded, Level, LogLine};
 use tidewatch_dataflow::series::SeriesTable;
 
-use super::fields::FieldCache;
-use super::line::{UNKNOWN, push_line};
+use super::line::{LineWriter, UNKNOWN};
 use super::time::UtcOffset;
 use super::{Decode, Input, SourceFormat, level, time};
 
@@ -61,7 +60,7 @@ const LEVEL_WORDS: usize = 16;
 
 /// The codec; see the module.
 pub(super) struct TextLog {
-    names: FieldCache,
+    lines: LineWriter,
     service: Box<str>,
     utc_offset: UtcOffset,
     patterns: TextPatterns,
@@ -70,7 +69,7 @@ pub(super) struct TextLog {
 impl TextLog {
     pub(super) fn new(source: &SourceFormat) -> Self {
         TextLog {
-            names: FieldCache::default(),
+            lines: LineWriter::new(source),
             service: source.topic.clone(),
             utc_offset: source.utc_offset,
             patterns: source.patterns.clone(),
@@ -111,7 +110,7 @@ impl Decode for TextLog {
             message: String::from_utf8_lossy(bytes).into(),
             extra: Box::default(),
         };
-        push_line(line, &mut self.names, series, out)
+        self.lines.push(line, series, out)
     }
 }
 
