@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use tidewatch_dataflow::config::HumanDuration;
-use tidewatch_dataflow::metric::MetricPoint;
+use tidewatch_dataflow::metric::{FieldNames, Fields, MetricPoint};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
 
@@ -14,10 +13,13 @@ use crate::window::{Firing, Timing, WindowConfig};
 
 /// One window of one statistic.
 pub(super) struct WindowConsumer {
+    /// This and the names are of this worker's own: all workers would count one another's points.
     measurement: Arc<str>,
     /// `10s`, or `5m/10s` when it slides.
     label: String,
-    aggregates: Vec<(Aggregate, Arc<str>)>,
+    aggregates: Vec<Aggregate>,
+    /// What points call the aggregates.
+    names: FieldNames,
     /// Windows that begin before are computed and not put out.
     pub(super) complete_from: EventTime,
     /// For each group the labels of its points, made at its first firing.
@@ -40,11 +42,11 @@ impl WindowConsumer {
         config: &WindowConfig,
         complete_from: EventTime,
     ) -> Self {
-        let aggregates = statistic.aggregates.iter().map(|a| (*a, Arc::from(a.as_str())));
         WindowConsumer {
-            measurement: Arc::clone(&statistic.name),
+            measurement: Arc::from(&*statistic.name),
             label: window_label(config),
-            aggregates: aggregates.collect(),
+            aggregates: statistic.aggregates.clone(),
+            names: FieldNames::new(statistic.aggregates.iter().map(|a| a.as_str())),
             complete_from,
             labels: Vec::new(),
         }
@@ -76,21 +78,15 @@ impl WindowConsumer {
         }
         let labels = entry.clone()?;
         let value = firing.value;
-        let fields: SmallVec<_> = self
-            .aggregates
-            .iter()
-            .map(|(aggregate, name)| {
-                let number = match aggregate {
-                    Aggregate::Count => value.count as f64,
-                    Aggregate::Sum => value.sum,
-                    Aggregate::Mean => value.mean(),
-                    Aggregate::Min => value.min,
-                    Aggregate::Max => value.max,
-                    Aggregate::Stddev => value.stddev(),
-                };
-                (Arc::clone(name), number)
-            })
-            .collect();
+        let numbers = self.aggregates.iter().map(|aggregate| match aggregate {
+            Aggregate::Count => value.count as f64,
+            Aggregate::Sum => value.sum,
+            Aggregate::Mean => value.mean(),
+            Aggregate::Min => value.min,
+            Aggregate::Max => value.max,
+            Aggregate::Stddev => value.stddev(),
+        });
+        let fields = Fields::new(self.names.clone(), numbers);
         let (measurement, time) = (Arc::clone(&self.measurement), firing.window.end);
         let is_correction = firing.timing == Timing::Late;
         Some(MetricPoint { measurement, labels, time, fields, is_correction })
