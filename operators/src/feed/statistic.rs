@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tidewatch_dataflow::config::HumanDuration;
 use tidewatch_dataflow::metric::{FieldNames, Fields, MetricPoint};
+use tidewatch_dataflow::operator::GroupId;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
 
@@ -57,26 +58,18 @@ impl WindowConsumer {
         format!("{}/{}", self.measurement, self.label)
     }
 
-    /// The point that `firing` makes, unless the window is not complete.
-    pub(super) fn point(
+    /// Puts the point that `firing` makes into `block`, unless the window is not complete.
+    #[inline]
+    pub(super) fn put(
         &mut self,
         groups: &[Labels],
         firing: Firing<Moments>,
-    ) -> Option<MetricPoint> {
+        block: &mut Vec<MetricPoint>,
+    ) {
         if firing.window.start < self.complete_from {
-            return None;
+            return;
         }
-        let at = firing.group.0 as usize;
-        if self.labels.len() <= at {
-            self.labels.resize(at + 1, None);
-        }
-        let entry = self.labels.get_mut(at)?;
-        if entry.is_none() {
-            let group = groups.get(at)?;
-            let window = std::iter::once(("window", self.label.as_str()));
-            *entry = Some(Labels::from_pairs(group.iter().chain(window)));
-        }
-        let labels = entry.clone()?;
+        let Some(labels) = self.labels(groups, firing.group) else { return };
         let value = firing.value;
         let numbers = self.aggregates.iter().map(|aggregate| match aggregate {
             Aggregate::Count => value.count as f64,
@@ -86,9 +79,27 @@ impl WindowConsumer {
             Aggregate::Max => value.max,
             Aggregate::Stddev => value.stddev(),
         });
-        let fields = Fields::new(self.names.clone(), numbers);
-        let (measurement, time) = (Arc::clone(&self.measurement), firing.window.end);
-        let is_correction = firing.timing == Timing::Late;
-        Some(MetricPoint { measurement, labels, time, fields, is_correction })
+        block.push(MetricPoint {
+            measurement: Arc::clone(&self.measurement),
+            labels,
+            time: firing.window.end,
+            fields: Fields::new(self.names.clone(), numbers),
+            is_correction: firing.timing == Timing::Late,
+        });
+    }
+
+    /// The labels of the points of `group`.
+    fn labels(&mut self, groups: &[Labels], group: GroupId) -> Option<Labels> {
+        let at = group.0 as usize;
+        if self.labels.len() <= at {
+            self.labels.resize(at + 1, None);
+        }
+        let entry = self.labels.get_mut(at)?;
+        if entry.is_none() {
+            let group = groups.get(at)?;
+            let window = std::iter::once(("window", self.label.as_str()));
+            *entry = Some(Labels::from_pairs(group.iter().chain(window)));
+        }
+        entry.clone()
     }
 }
