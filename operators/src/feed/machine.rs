@@ -203,9 +203,9 @@ impl PaneMachine for FeedMachine {
             evaluation.operator(WINDOWS);
             self.strike(WINDOWS, entries);
             let left_out = self.quarantine.of(WINDOWS);
-            let mut moments = project(entries, left_out, |e| Some(e.partial.moments));
+            let moments = project(entries, left_out, |e| Some(e.partial.moments));
             let (consumers, mut blocks) = (&mut self.consumers, Blocks::new(out, self.room));
-            self.windows.apply(pane, &mut moments, |window, firing| {
+            self.windows.apply(pane, moments, |window, firing| {
                 if let Some(consumer) = consumers.get_mut(window) {
                     consumer.put(&groups, firing, blocks.block());
                 }
