@@ -20,7 +20,7 @@ fn pairs(fields: &Fields) -> Vec<(String, u64)> {
 }
 
 proptest! {
-    /// Of every number of fields, of which four fit into the point, and every number, NaN too.
+    /// Of every number of fields, of which five fit into the point, and every number, NaN too.
     #[test]
     fn what_was_written_before_names_were_shared_is_read_and_the_other_way_round(
         fields in prop::collection::vec(("\\PC{0,9}", prop::num::f64::ANY), 0..9),
