@@ -197,7 +197,7 @@ fn point(seconds: u64, mean: f64) -> MetricPoint {
         measurement: "cpu".into(),
         labels: Labels::from_pairs([("host", "web-1"), ("window", "10s")]),
         time: at(seconds),
-        fields: [("mean".into(), mean)].into_iter().collect(),
+        fields: [("mean", mean)].into_iter().collect(),
         is_correction: false,
     }
 }

@@ -30,7 +30,7 @@ fn point(measurement: &str, host: &str, second: u64, value: f64) -> MetricPoint 
         measurement: measurement.into(),
         labels: Labels::from_pairs([("host", host), ("window", "10s")]),
         time: EventTime::from_millis(START + second * 1_000),
-        fields: [("mean".into(), value)].into_iter().collect(),
+        fields: [("mean", value)].into_iter().collect(),
         is_correction: false,
     }
 }

@@ -230,22 +230,20 @@ fn points_out<'scope>(
             drop(capability);
             move |(input, frontier), output| {
                 input.for_each(|capability, results| {
-                    let mut points = Vec::with_capacity(results.len());
                     let at = capability.least().copied().unwrap_or_default();
                     let mut session = output.session(&capability);
                     for result in results.drain(..) {
                         match result {
-                            FeedOutput::Point(point) => points.push(point),
+                            FeedOutput::Points(points) => {
+                                tally.add(0, at, points.len() as u64);
+                                counters.firings.fetch_add(points.len() as u64, Ordering::Relaxed);
+                                outputs.points(points);
+                            }
                             FeedOutput::Transition(transition) => {
                                 tally.add(1, at, 1);
                                 session.give(transition);
                             }
                         }
-                    }
-                    if !points.is_empty() {
-                        tally.add(0, at, points.len() as u64);
-                        counters.firings.fetch_add(points.len() as u64, Ordering::Relaxed);
-                        outputs.points(points);
                     }
                 });
                 if let Some(time) = frontier.frontier().first() {

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use tidewatch_dataflow::ingest::PointBatch;
-use tidewatch_dataflow::metric::MetricPoint;
+use tidewatch_dataflow::metric::{FieldNames, Fields, MetricPoint};
 use tidewatch_dataflow::record::LOG_MEASUREMENT;
 use tidewatch_dataflow::series::{FieldId, SeriesTable};
 use tidewatch_dataflow::time::EventTime;
@@ -59,7 +59,7 @@ pub(super) fn hand_out<'scope>(
     series: Rc<RefCell<SeriesTable>>,
     outputs: Arc<dyn Outputs>,
 ) -> StreamVec<'scope, EventTime, PointBatch> {
-    let mut names = HashMap::new();
+    let mut names = KnownNames::default();
     batches.unary::<CapacityContainerBuilder<Vec<PointBatch>>, _, _, _>(
         Pipeline,
         "sink/raw",
@@ -79,12 +79,49 @@ pub(super) fn hand_out<'scope>(
     )
 }
 
+/// So many names of fields are kept in all: at about 64 bytes each, 4 MB.
+const NAMES_MAX: usize = 65_536;
+
+/// Names for the numbers of fields, shared by all points with the same fields.
+#[derive(Default)]
+struct KnownNames {
+    known: HashMap<Box<[FieldId]>, FieldNames>,
+    /// How many names `known` holds.
+    held: usize,
+    /// The fields that are looked for.
+    ids: Vec<FieldId>,
+}
+
+impl KnownNames {
+    /// The names of the fields of `values`, all of which have one.
+    fn of<'a>(
+        &mut self,
+        values: impl Iterator<Item = &'a (FieldId, f64)>,
+        series: &SeriesTable,
+    ) -> FieldNames {
+        self.ids.clear();
+        self.ids.extend(values.map(|(id, _)| *id));
+        if let Some(names) = self.known.get(&*self.ids) {
+            return names.clone();
+        }
+        let names = self.ids.iter().map(|id| series.field(*id).unwrap_or_default());
+        let names = FieldNames::new(names);
+        self.held += names.len().max(1);
+        if self.held > NAMES_MAX {
+            self.known.clear();
+            self.held = names.len().max(1);
+        }
+        self.known.insert(self.ids.as_slice().into(), names.clone());
+        names
+    }
+}
+
 /// The points of `batch` that `which` takes, with names for numbers; `names` keeps those of fields.
 fn points(
     batch: &PointBatch,
     which: &RawPoints,
     series: &SeriesTable,
-    names: &mut HashMap<FieldId, Arc<str>>,
+    names: &mut KnownNames,
 ) -> Vec<MetricPoint> {
     let mut points = Vec::new();
     for point in &batch.decoded.points {
@@ -93,18 +130,12 @@ fn points(
             continue;
         }
         let values = batch.decoded.values_of(point).iter();
-        let fields = values.filter_map(|(id, value)| {
-            let name = match names.get(id) {
-                Some(name) => Arc::clone(name),
-                None => Arc::clone(names.entry(*id).or_insert(series.field(*id)?.into())),
-            };
-            Some((name, *value))
-        });
+        let values = values.filter(|(id, _)| series.field(*id).is_some());
         let point = MetricPoint {
             measurement: Arc::clone(&of.measurement),
             labels: of.labels.clone(),
             time: point.event_time,
-            fields: fields.collect(),
+            fields: Fields::new(names.of(values.clone(), series), values.map(|(_, value)| *value)),
             is_correction: false,
         };
         if !point.fields.is_empty() {
@@ -143,11 +174,11 @@ mod tests {
         let partition = PartitionId { topic: 0, partition: 0 };
         let batch = PointBatch { partition, generation: 0, decoded };
         let taken = |which: &RawPoints| -> Vec<_> {
-            let points = points(&batch, which, &series, &mut HashMap::new());
+            let points = points(&batch, which, &series, &mut KnownNames::default());
             let seen = |point: &MetricPoint| {
-                let (name, value) = &point.fields[0];
+                let (name, value) = point.fields.iter().next().unwrap();
                 assert_eq!(point.labels.get("host"), Some("a"));
-                (point.measurement.to_string(), name.to_string(), *value, point.time.as_millis())
+                (point.measurement.to_string(), name.to_owned(), value, point.time.as_millis())
             };
             points.iter().map(seen).collect()
         };
@@ -158,5 +189,24 @@ mod tests {
         assert_eq!(taken(&RawPoints::default()), all);
         assert_eq!(taken(&RawPoints::of(["mem"])), all[1..2]);
         assert_eq!(taken(&RawPoints::of(["net"])), []);
+    }
+
+    #[test]
+    fn names_are_those_of_the_fields_however_many_layouts_there_are() {
+        let mut series = SeriesTable::new(1);
+        let ids: Vec<_> =
+            (0..400).map(|i| series.intern_field(&format!("f{i}")).unwrap()).collect();
+        let mut names = KnownNames::default();
+        for first in 0..ids.len() {
+            let layout: Vec<_> =
+                ids.iter().cycle().skip(first).take(200).map(|id| (*id, 0.0)).collect();
+            for _ in 0..2 {
+                let names = names.of(layout.iter(), &series);
+                assert!(names.iter().eq(layout.iter().map(|(id, _)| series.field(*id).unwrap())));
+            }
+            assert!(names.held <= NAMES_MAX && !names.known.is_empty());
+            assert_eq!(names.held, 200 * names.known.len());
+        }
+        assert!(names.known.len() < ids.len(), "some were forgotten");
     }
 }

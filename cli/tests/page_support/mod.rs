@@ -104,7 +104,7 @@ fn point(message: &Message) -> anyhow::Result<MetricPoint> {
         measurement: measurement.into(),
         labels: Labels::from_pairs([("host", &*message.key), ("window", "10s")]),
         time: EventTime::from_millis(end),
-        fields: [("mean".into(), value)].into_iter().collect(),
+        fields: [("mean", value)].into_iter().collect(),
         is_correction: false,
     })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidewatch_dataflow::alert::Transition;
-use tidewatch_dataflow::metric::MetricPoint;
+use tidewatch_dataflow::metric::{FieldNames, Fields, MetricPoint};
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::sink::{ConnectorError, Receipt, SinkWriter};
 
@@ -22,31 +22,29 @@ pub const ALERTS_MEASUREMENT: &str = "alerts";
 #[derive(Debug)]
 pub struct AlertPoints<W> {
     writer: W,
-    names: [Arc<str>; 3],
+    names: FieldNames,
     measurement: Arc<str>,
 }
 
 impl<W> AlertPoints<W> {
     /// Alerts through `writer`.
     pub fn new(writer: W) -> Self {
-        let names = ["firing", "value", "lasted_seconds"].map(Arc::from);
+        let names = FieldNames::new(["firing", "value", "lasted_seconds"]);
         AlertPoints { writer, names, measurement: ALERTS_MEASUREMENT.into() }
     }
 
     fn point(&self, transition: &Transition) -> MetricPoint {
         let own = [("rule", &*transition.rule), ("severity", transition.severity.as_str())];
-        let [firing, value, lasted] = self.names.clone();
+        let numbers = [
+            f64::from(u8::from(transition.is_opening())),
+            transition.value.0,
+            transition.lasted().as_secs_f64(),
+        ];
         MetricPoint {
             measurement: Arc::clone(&self.measurement),
             labels: Labels::from_pairs(transition.group.iter().chain(own)),
             time: transition.at,
-            fields: [
-                (firing, f64::from(u8::from(transition.is_opening()))),
-                (value, transition.value.0),
-                (lasted, transition.lasted().as_secs_f64()),
-            ]
-            .into_iter()
-            .collect(),
+            fields: Fields::new(self.names.clone(), numbers),
             is_correction: false,
         }
     }

@@ -12,6 +12,7 @@ use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
 
 use super::index::LabelsIndex;
+use super::points::Blocks;
 use super::quarantine::{self, Quarantine, WINDOWS};
 use super::rule::{Rule, project};
 use super::statistic::WindowConsumer;
@@ -26,8 +27,8 @@ use crate::window::{WindowError, WindowSet};
 /// What a feed puts out.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum FeedOutput {
-    /// A window fired.
-    Point(MetricPoint),
+    /// Windows fired: points of one pane, in order, 1,024 at most and none without any.
+    Points(Vec<MetricPoint>),
     /// An incident opened or ended.
     Transition(Transition),
 }
@@ -67,6 +68,8 @@ pub struct FeedMachine {
     /// Windows, then rules.
     pub(super) operators: Arc<[OperatorId]>,
     pub(super) quarantine: Quarantine,
+    /// Points of the last pane that had any: most have as many as the one before.
+    room: usize,
     fault: Option<Fault>,
 }
 
@@ -91,6 +94,7 @@ impl FeedMachine {
         Ok(FeedMachine {
             operators: spec.operators().into(),
             quarantine: Quarantine::default(),
+            room: 0,
             fault: None,
             spec,
             windows: WindowSet::new(plans),
@@ -199,13 +203,17 @@ impl PaneMachine for FeedMachine {
             evaluation.operator(WINDOWS);
             self.strike(WINDOWS, entries);
             let left_out = self.quarantine.of(WINDOWS);
-            let mut moments = project(entries, left_out, |e| Some(e.partial.moments));
-            let consumers = &mut self.consumers;
-            self.windows.apply(pane, &mut moments, |window, firing| {
-                let consumer = consumers.get_mut(window);
-                let point = consumer.and_then(|consumer| consumer.point(&groups, firing));
-                out.extend(point.map(FeedOutput::Point));
+            let moments = project(entries, left_out, |e| Some(e.partial.moments));
+            let (consumers, mut blocks) = (&mut self.consumers, Blocks::new(out, self.room));
+            self.windows.apply(pane, moments, |window, firing| {
+                if let Some(consumer) = consumers.get_mut(window) {
+                    consumer.put(&groups, firing, blocks.block());
+                }
             });
+            match blocks.finish() {
+                0 => {}
+                points => self.room = points,
+            }
         }
         let mut told = Vec::new();
         for index in 0..self.rules.len() {

@@ -29,6 +29,7 @@ mod index;
 mod machine;
 mod message;
 mod plan;
+mod points;
 mod quarantine;
 mod rows;
 mod rule;

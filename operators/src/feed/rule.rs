@@ -70,18 +70,17 @@ pub(super) struct Rule {
 }
 
 /// The entries of a pane with only the part that one consumer wants, without those of the groups in `left_out`.
-pub(super) fn project<P>(
+pub(super) fn project<P, F: FnMut(&mut Entry<FeedPartial>) -> Option<P>>(
     entries: &mut [Entry<FeedPartial>],
     left_out: &BTreeSet<GroupId>,
-    mut part: impl FnMut(&mut Entry<FeedPartial>) -> Option<P>,
-) -> Vec<Entry<P>> {
+    mut part: F,
+) -> impl Iterator<Item = Entry<P>> {
     let entries = entries.iter_mut().filter(|entry| !left_out.contains(&entry.group));
-    let projected = entries.filter_map(|entry| {
+    entries.filter_map(move |entry| {
         let partial = part(entry)?;
         let (group, event_pane, order) = (entry.group, entry.event_pane, entry.order);
         Some(Entry { group, event_pane, order, partial })
-    });
-    projected.collect()
+    })
 }
 
 impl Rule {
@@ -197,8 +196,11 @@ impl Rule {
 fn drive<M: PaneMachine<Output = Episode>>(
     machine: &mut M,
     pane: Pane,
-    mut entries: Vec<Entry<M::Partial>>,
+    projected: impl Iterator<Item = Entry<M::Partial>>,
 ) -> (Vec<Episode>, usize) {
+    // Most consumers want a part of every entry.
+    let mut entries = Vec::with_capacity(projected.size_hint().1.unwrap_or_default());
+    entries.extend(projected);
     let (mut episodes, all) = (Vec::new(), entries.len());
     machine.apply(pane, &mut entries, &mut episodes);
     (episodes, all)

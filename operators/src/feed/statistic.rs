@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use smallvec::SmallVec;
 use tidewatch_dataflow::config::HumanDuration;
-use tidewatch_dataflow::metric::MetricPoint;
+use tidewatch_dataflow::metric::{FieldNames, Fields, MetricPoint};
+use tidewatch_dataflow::operator::GroupId;
 use tidewatch_dataflow::series::Labels;
 use tidewatch_dataflow::time::EventTime;
 
@@ -14,10 +14,13 @@ use crate::window::{Firing, Timing, WindowConfig};
 
 /// One window of one statistic.
 pub(super) struct WindowConsumer {
+    /// This and the names are of this worker's own: all workers would count one another's points.
     measurement: Arc<str>,
     /// `10s`, or `5m/10s` when it slides.
     label: String,
-    aggregates: Vec<(Aggregate, Arc<str>)>,
+    aggregates: Vec<Aggregate>,
+    /// What points call the aggregates.
+    names: FieldNames,
     /// Windows that begin before are computed and not put out.
     pub(super) complete_from: EventTime,
     /// For each group the labels of its points, made at its first firing.
@@ -40,11 +43,11 @@ impl WindowConsumer {
         config: &WindowConfig,
         complete_from: EventTime,
     ) -> Self {
-        let aggregates = statistic.aggregates.iter().map(|a| (*a, Arc::from(a.as_str())));
         WindowConsumer {
-            measurement: Arc::clone(&statistic.name),
+            measurement: Arc::from(&*statistic.name),
             label: window_label(config),
-            aggregates: aggregates.collect(),
+            aggregates: statistic.aggregates.clone(),
+            names: FieldNames::new(statistic.aggregates.iter().map(|a| a.as_str())),
             complete_from,
             labels: Vec::new(),
         }
@@ -55,16 +58,39 @@ impl WindowConsumer {
         format!("{}/{}", self.measurement, self.label)
     }
 
-    /// The point that `firing` makes, unless the window is not complete.
-    pub(super) fn point(
+    /// Puts the point that `firing` makes into `block`, unless the window is not complete.
+    #[inline]
+    pub(super) fn put(
         &mut self,
         groups: &[Labels],
         firing: Firing<Moments>,
-    ) -> Option<MetricPoint> {
+        block: &mut Vec<MetricPoint>,
+    ) {
         if firing.window.start < self.complete_from {
-            return None;
+            return;
         }
-        let at = firing.group.0 as usize;
+        let Some(labels) = self.labels(groups, firing.group) else { return };
+        let value = firing.value;
+        let numbers = self.aggregates.iter().map(|aggregate| match aggregate {
+            Aggregate::Count => value.count as f64,
+            Aggregate::Sum => value.sum,
+            Aggregate::Mean => value.mean(),
+            Aggregate::Min => value.min,
+            Aggregate::Max => value.max,
+            Aggregate::Stddev => value.stddev(),
+        });
+        block.push(MetricPoint {
+            measurement: Arc::clone(&self.measurement),
+            labels,
+            time: firing.window.end,
+            fields: Fields::new(self.names.clone(), numbers),
+            is_correction: firing.timing == Timing::Late,
+        });
+    }
+
+    /// The labels of the points of `group`.
+    fn labels(&mut self, groups: &[Labels], group: GroupId) -> Option<Labels> {
+        let at = group.0 as usize;
         if self.labels.len() <= at {
             self.labels.resize(at + 1, None);
         }
@@ -74,25 +100,6 @@ impl WindowConsumer {
             let window = std::iter::once(("window", self.label.as_str()));
             *entry = Some(Labels::from_pairs(group.iter().chain(window)));
         }
-        let labels = entry.clone()?;
-        let value = firing.value;
-        let fields: SmallVec<_> = self
-            .aggregates
-            .iter()
-            .map(|(aggregate, name)| {
-                let number = match aggregate {
-                    Aggregate::Count => value.count as f64,
-                    Aggregate::Sum => value.sum,
-                    Aggregate::Mean => value.mean(),
-                    Aggregate::Min => value.min,
-                    Aggregate::Max => value.max,
-                    Aggregate::Stddev => value.stddev(),
-                };
-                (Arc::clone(name), number)
-            })
-            .collect();
-        let (measurement, time) = (Arc::clone(&self.measurement), firing.window.end);
-        let is_correction = firing.timing == Timing::Late;
-        Some(MetricPoint { measurement, labels, time, fields, is_correction })
+        entry.clone()
     }
 }

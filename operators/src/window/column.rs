@@ -25,6 +25,11 @@ impl<P> Default for Column<P> {
 }
 
 impl<P: Monoid> Column<P> {
+    /// No rows, and room for as many.
+    pub(super) fn with_room(rows: usize) -> Self {
+        Column { rows: Vec::with_capacity(rows), stamp: 0 }
+    }
+
     /// The column of `rows` in any order; of rows of one group the later are merged into the first.
     pub(super) fn from_rows(mut rows: Vec<(GroupId, P)>) -> Self {
         if rows.is_sorted_by(|(a, _), (b, _)| a < b) {
@@ -99,9 +104,17 @@ pub(super) fn for_each_joined<P: Monoid>(
     columns: &[&Column<P>],
     mut visit: impl FnMut(GroupId, P),
 ) {
+    if let [only] = columns {
+        for (group, partial) in only.rows() {
+            evaluation::at(*group);
+            visit(*group, partial.clone());
+        }
+        return;
+    }
     let mut rest: smallvec::SmallVec<[&[(GroupId, P)]; 16]> =
         columns.iter().map(|column| column.rows()).collect();
-    while let Some(group) = rest.iter().filter_map(|rows| Some(rows.first()?.0)).min() {
+    let mut first = rest.iter().filter_map(|rows| Some(rows.first()?.0)).min();
+    while let Some(group) = first.take() {
         evaluation::at(group);
         let mut joined: Option<P> = None;
         for rows in &mut rest {
@@ -114,9 +127,52 @@ pub(super) fn for_each_joined<P: Monoid>(
                 }
                 *rows = tail;
             }
+            // The next group is looked for on the way, since its rows are under the hand.
+            if let Some((head, _)) = rows.first() {
+                first = Some(first.map_or(*head, |first| first.min(*head)));
+            }
         }
         if let Some(value) = joined {
             visit(group, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Numbers in the order in which they were merged.
+    #[derive(Clone, Debug, PartialEq)]
+    struct Merged(Vec<u32>);
+
+    impl Monoid for Merged {
+        fn merge(&mut self, later: &Self) {
+            self.0.extend(&later.0);
+        }
+    }
+
+    proptest! {
+        /// Against a map, for columns with and without common groups, of none to many, some empty.
+        #[test]
+        fn groups_are_visited_in_order_and_joined_from_the_first_column_to_the_last(
+            sets in prop::collection::vec(prop::collection::btree_set(0..8u32, 0..8), 0..20),
+        ) {
+            let mut expected: BTreeMap<GroupId, Vec<u32>> = BTreeMap::new();
+            let mut columns = Vec::new();
+            for (number, groups) in (0u32..).zip(&sets) {
+                let rows = groups.iter().map(|group| (GroupId(*group), Merged(vec![number])));
+                columns.push(Column::from_rows(rows.collect()));
+                groups.iter().for_each(|g| expected.entry(GroupId(*g)).or_default().push(number));
+            }
+            let mut visited = Vec::new();
+            let columns: Vec<_> = columns.iter().collect();
+            for_each_joined(&columns, |group, Merged(numbers)| visited.push((group, numbers)));
+            prop_assert_eq!(visited, expected.into_iter().collect::<Vec<_>>());
         }
     }
 }

@@ -70,7 +70,7 @@ impl<P: Monoid> PaneMachine for Windows<P> {
     }
 
     fn apply(&mut self, pane: Pane, entries: &mut Vec<Entry<P>>, out: &mut Vec<Firing<P>>) {
-        self.set.apply(pane, entries, |_, firing| out.push(firing));
+        self.set.apply(pane, entries.drain(..), |_, firing| out.push(firing));
     }
 
     fn next_due(&self) -> Option<Pane> {

@@ -22,6 +22,8 @@ pub(crate) struct WindowSet<P> {
     tree: Tree<P>,
     /// Entries that came too late for all windows.
     refused: u64,
+    /// Groups of the last pane that had any: most have as many as the one before.
+    room: usize,
 }
 
 /// A window to fire again for a group, and what it said before the correction.
@@ -36,7 +38,7 @@ impl<P: Monoid> WindowSet<P> {
     /// Windows of `plans`, all over panes of one size, without state.
     pub(crate) fn new(plans: Vec<WindowPlan>) -> Self {
         let panes = plans.iter().map(WindowPlan::size_panes).max().unwrap_or(1);
-        WindowSet { plans, last: None, tree: Tree::new(panes), refused: 0 }
+        WindowSet { plans, last: None, tree: Tree::new(panes), refused: 0, room: 0 }
     }
 
     /// Takes over the columns of panes before `next`, up to which everything is applied.
@@ -87,17 +89,19 @@ impl<P: Monoid> WindowSet<P> {
         self.tree.panes().map(|(pane, column)| (Pane(pane), column.stamp, column.rows()))
     }
 
-    /// Applies admission pane `pane`; `fire` is told the index of the window with each firing, in order.
+    /// Applies admission pane `pane` with its entries, sorted by (group, event pane, order); `fire` is told the index of
+    /// the window with each firing, in order.
     pub(crate) fn apply(
         &mut self,
         pane: Pane,
-        entries: &mut Vec<Entry<P>>,
+        entries: impl Iterator<Item = Entry<P>>,
         mut fire: impl FnMut(usize, Firing<P>),
     ) {
         // 1. On time: one column, appended in order. The rest are corrections, or too late.
-        let mut column = Column::default();
+        let entries_max = entries.size_hint().1.unwrap_or(self.room);
+        let mut column = Column::with_room(self.room.min(entries_max));
         let mut corrections = Vec::new();
-        for entry in entries.drain(..) {
+        for entry in entries {
             evaluation::at(entry.group);
             if entry.event_pane == pane {
                 column.append(entry.group, entry.partial);
@@ -108,6 +112,9 @@ impl<P: Monoid> WindowSet<P> {
             }
         }
         evaluation::between();
+        if !column.is_empty() {
+            self.room = column.rows().len();
+        }
         self.tree.add(pane.0, column);
         let mut changed = self.correct(pane, corrections).into_iter().peekable();
         let WindowSet { plans, tree, .. } = self;

@@ -89,7 +89,7 @@ proptest! {
         let mut set = WindowSet::new(plans.clone());
         let mut fired = vec![Vec::new(); plans.len()];
         while let Some(pane) = inbox.first().into_iter().chain(set.next_due()).min() {
-            set.apply(pane, &mut inbox.take(pane), |window, firing| fired[window].push(firing));
+            set.apply(pane, inbox.take(pane).into_iter(), |window, firing| fired[window].push(firing));
         }
         for (plan, fired) in plans.into_iter().zip(fired) {
             let alone = drive(&mut Windows::new(plan), admitted.clone());

@@ -211,9 +211,9 @@ impl LiveState {
             let window = point.labels.get("window").unwrap_or_default();
             for (index, panel) in self.panels.iter().enumerate() {
                 if *panel.measurement == *point.measurement && panel.window == window {
-                    let field = point.fields.iter().find(|(name, _)| **name == *panel.field);
-                    if let Some((_, value)) = field.filter(|(_, value)| value.is_finite()) {
-                        inner.hosts.add(host, index, (point.time.as_millis(), *value));
+                    let value = point.fields.get(&panel.field);
+                    if let Some(value) = value.filter(|value| value.is_finite()) {
+                        inner.hosts.add(host, index, (point.time.as_millis(), value));
                     }
                 }
             }

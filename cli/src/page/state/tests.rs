@@ -28,7 +28,7 @@ fn point(host: &str, window: &str, seconds: u64, mean: f64) -> MetricPoint {
         measurement: "cpu".into(),
         labels: Labels::from_pairs([("host", host), ("window", window)]),
         time: at(seconds),
-        fields: [("max".into(), 99.0), ("mean".into(), mean)].into_iter().collect(),
+        fields: [("max", 99.0), ("mean", mean)].into_iter().collect(),
         is_correction: false,
     }
 }

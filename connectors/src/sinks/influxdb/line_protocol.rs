@@ -47,7 +47,7 @@ pub struct Unwritable {
 ///     measurement: "cpu".into(),
 ///     labels: Labels::from_pairs([("host", "web 1"), ("window", "10s")]),
 ///     time: EventTime::from_millis(1_795_376_400_000),
-///     fields: [("mean".into(), 97.25), ("count".into(), 60.0)].into_iter().collect(),
+///     fields: [("mean", 97.25), ("count", 60.0)].into_iter().collect(),
 ///     is_correction: false,
 /// };
 /// let mut lines = String::new();
@@ -83,7 +83,7 @@ pub fn encode(point: &MetricPoint, out: &mut String) -> Result<(), Unwritable> {
         }
     }
     let mut separator = ' ';
-    for (name, value) in &point.fields {
+    for (name, value) in point.fields.iter() {
         let pair = out.len();
         out.push(separator);
         if !value.is_finite() || !escape(name, Part::Field, out) {

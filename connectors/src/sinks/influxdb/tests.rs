@@ -93,7 +93,7 @@ proptest! {
             measurement: measurement.as_str().into(),
             labels: Labels::from_pairs(labels),
             time: EventTime::from_millis(millis),
-            fields: fields.iter().map(|(name, value)| (name.as_str().into(), *value)).collect(),
+            fields: fields.iter().map(|(name, value)| (name.as_str(), *value)).collect(),
             is_correction: false,
         };
         let tags: Vec<_> = point.labels.iter().map(|(n, v)| (sayable(n, &[',', ' ', '=']), sayable(v, &[',', ' ', '='])))
@@ -120,7 +120,7 @@ fn point(host: &str, value: f64) -> MetricPoint {
         measurement: "cpu".into(),
         labels: Labels::from_pairs([("host", host)]),
         time: EventTime::from_millis(1_795_376_400_000),
-        fields: [("mean".into(), value)].into_iter().collect(),
+        fields: [("mean", value)].into_iter().collect(),
         is_correction: false,
     }
 }

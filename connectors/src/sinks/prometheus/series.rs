@@ -60,7 +60,7 @@ pub(super) fn request(batch: &[MetricPoint]) -> (WriteRequest, Vec<RejectedItem>
         for (field, value) in finite {
             let labels = labels(point, &format!("{}_{field}", point.measurement));
             // Of two values for one time the later one holds.
-            series.entry(labels).or_default().insert(time, *value);
+            series.entry(labels).or_default().insert(time, value);
             written += 1;
         }
         if written == 0 {

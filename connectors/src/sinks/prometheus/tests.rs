@@ -21,7 +21,7 @@ fn point(labels: &[(&str, &str)], second: u64, value: f64) -> MetricPoint {
         measurement: "cpu".into(),
         labels: Labels::from_pairs(labels.iter().copied()),
         time: EventTime::from_millis(1_795_376_400_000 + second * 1_000),
-        fields: [("mean".into(), value)].into_iter().collect(),
+        fields: [("mean", value)].into_iter().collect(),
         is_correction: false,
     }
 }
@@ -42,7 +42,7 @@ fn text(request: &WriteRequest) -> Vec<String> {
 #[test]
 fn samples_of_a_series_are_together_and_in_order() {
     let mut both = point(&[("host", "b"), ("window", "10s")], 1, 2.0);
-    both.fields.push(("max".into(), 3.0));
+    both.fields = [("mean", 2.0), ("max", 3.0)].into_iter().collect();
     let points = [
         point(&[("host", "a")], 2, 1.0),
         both,

@@ -51,7 +51,7 @@ fn point(host: &str, seconds: u64, mean: f64) -> MetricPoint {
         measurement: "cpu".into(),
         labels: labels(host),
         time: at(seconds),
-        fields: [("mean".into(), mean), ("count".into(), 2.0)].into_iter().collect(),
+        fields: [("mean", mean), ("count", 2.0)].into_iter().collect(),
         is_correction: false,
     }
 }

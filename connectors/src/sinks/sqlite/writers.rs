@@ -105,7 +105,7 @@ fn write_points(transaction: &Transaction<'_>, points: &[MetricPoint]) -> rusqli
             }
         };
         let fields: serde_json::Map<String, serde_json::Value> =
-            point.fields.iter().map(|(name, value)| (name.to_string(), (*value).into())).collect();
+            point.fields.iter().map(|(name, value)| (name.to_owned(), value.into())).collect();
         let fields = serde_json::Value::Object(fields).to_string();
         insert.execute(params![id, point.time.as_millis(), fields])?;
     }

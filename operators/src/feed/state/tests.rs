@@ -13,6 +13,7 @@ use tidewatch_dataflow::checkpoint::{
     Checkpointed, Piece, PieceContent, PieceWriter, Restored, Shard, StateError,
 };
 use tidewatch_dataflow::ingest::Quarantined;
+use tidewatch_dataflow::metric::MetricPoint;
 use tidewatch_dataflow::operator::{Inbox, PaneMachine};
 use tidewatch_dataflow::series::{Labels, worker_of};
 use tidewatch_dataflow::time::{EventTime, Pane, PaneSize};
@@ -24,6 +25,7 @@ use crate::detect::burst::BurstConfig;
 use crate::detect::sustained::{Condition, ConditionPartial, SustainedConfig};
 use crate::evaluation::{self, UnderWay};
 use crate::feed::message::bucket_of;
+use crate::feed::points::BLOCK_MAX;
 use crate::feed::{
     Aggregate, Detector, Fault, FeedCounters, FeedMachine, FeedMessage, FeedOutput, FeedPartial,
     FeedSpec, OperatorId, RuleSpec, Selector, StatisticSpec,
@@ -166,7 +168,7 @@ impl Fold {
 struct Driven {
     machine: FeedMachine,
     inbox: Inbox<FeedPartial>,
-    out: Vec<FeedOutput>,
+    out: Vec<Said>,
     versions: BTreeMap<Box<str>, u64>,
     pieces: BTreeMap<Box<str>, Vec<u8>>,
 }
@@ -199,7 +201,9 @@ impl Driven {
         while let Some(pane) = self.inbox.first().into_iter().chain(self.machine.next_due()).min()
             && pane.0 < cut
         {
-            self.machine.apply(pane, &mut self.inbox.take(pane), &mut self.out);
+            let mut outputs = Vec::new();
+            self.machine.apply(pane, &mut self.inbox.take(pane), &mut outputs);
+            self.out.extend(one_by_one(outputs));
         }
     }
 
@@ -239,11 +243,33 @@ fn stored<'a>(machines: impl IntoIterator<Item = &'a Driven>) -> Restored {
     Restored::from_pieces("detect/test", machines.into_iter().map(pieces).collect())
 }
 
+/// One output, with points one by one.
+#[derive(Clone, Debug, PartialEq)]
+enum Said {
+    Point(MetricPoint),
+    Transition(Transition),
+}
+
+/// `outputs` one by one. Blocks have a point and no more than they may have.
+fn one_by_one(outputs: Vec<FeedOutput>) -> Vec<Said> {
+    let mut said = Vec::new();
+    for output in outputs {
+        match output {
+            FeedOutput::Points(points) => {
+                assert!((1..=BLOCK_MAX).contains(&points.len()), "{}", points.len());
+                said.extend(points.into_iter().map(Said::Point));
+            }
+            FeedOutput::Transition(transition) => said.push(Said::Transition(transition)),
+        }
+    }
+    said
+}
+
 /// Everything said, in an order of its own, with the bits of every number.
-fn said(outputs: impl IntoIterator<Item = FeedOutput>) -> Vec<String> {
+fn said(outputs: impl IntoIterator<Item = Said>) -> Vec<String> {
     let line = |output| match output {
-        FeedOutput::Transition(transition) => format!("{transition:?}"),
-        FeedOutput::Point(point) => {
+        Said::Transition(transition) => format!("{transition:?}"),
+        Said::Point(point) => {
             let bits: Vec<_> = point.fields.iter().map(|(n, x)| (n, x.to_bits())).collect();
             format!("{} {} {:?} {bits:x?}", point.measurement, point.labels, point.time)
         }
@@ -311,7 +337,7 @@ fn disturbed_without(
     folds: &[Fold],
     stages: &[(usize, u64)],
     left_out: &[(Quarantined, EventTime)],
-) -> Result<Vec<FeedOutput>, TestCaseError> {
+) -> Result<Vec<Said>, TestCaseError> {
     let mut out = Vec::new();
     let mut machines: Vec<Driven> = Vec::new();
     let mut from = 0;
@@ -448,9 +474,9 @@ proptest! {
             straight.out
         };
         // By operator and group.
-        let origin = |output: &FeedOutput| match output {
-            FeedOutput::Point(point) => (0, point.labels.get("host").unwrap().to_owned()),
-            FeedOutput::Transition(t) => {
+        let origin = |output: &Said| match output {
+            Said::Point(point) => (0, point.labels.get("host").unwrap().to_owned()),
+            Said::Transition(t) => {
                 let rule = spec.rules.iter().position(|rule| rule.name == t.rule).unwrap();
                 (1 + rule, t.group.get("host").unwrap().to_owned())
             }
@@ -458,21 +484,21 @@ proptest! {
         let host = |group: u32| labels(group).get("host").unwrap().to_owned();
         let mut expected = straight(&|_| true);
         for ((operator, group), from) in &left_out {
-            let is_it = |output: &FeedOutput| origin(output) == (*operator, host(*group));
+            let is_it = |output: &Said| origin(output) == (*operator, host(*group));
             expected.retain(|output| !is_it(output));
             let before = straight(&|fold| fold.group != *group || fold.admission < *from);
             let said = before.into_iter().filter(|output| is_it(output) && match output {
-                FeedOutput::Point(point) => point.time <= start(*from),
-                FeedOutput::Transition(t) => t.decided_at <= start(*from),
+                Said::Point(point) => point.time <= start(*from),
+                Said::Transition(t) => t.decided_at <= start(*from),
             });
             let said: Vec<_> = said.collect();
-            if let Some(FeedOutput::Transition(last)) = said.last()
+            if let Some(Said::Transition(last)) = said.last()
                 && last.is_opening()
             {
                 let kind = TransitionKind::Ended(EndReason::Quarantined);
                 let (at, decided_at) = (start(*from), start(from + 1));
                 let end = Transition { decided_at, sequence: 1, kind, at, ..last.clone() };
-                expected.push(FeedOutput::Transition(end));
+                expected.push(Said::Transition(end));
             }
             expected.extend(said);
         }
@@ -587,18 +613,18 @@ fn hot(change: impl FnOnce(&mut RuleSpec, &mut SustainedConfig)) -> FeedSpec {
     FeedSpec { statistics: Vec::new(), rules: vec![rule], ..spec() }
 }
 
-fn transitions(driven: &Driven) -> Vec<&tidewatch_dataflow::alert::Transition> {
+fn transitions(driven: &Driven) -> Vec<&Transition> {
     let all = driven.out.iter().filter_map(|output| match output {
-        FeedOutput::Transition(transition) => Some(transition),
-        FeedOutput::Point(_) => None,
+        Said::Transition(transition) => Some(transition),
+        Said::Point(_) => None,
     });
     all.collect()
 }
 
 /// Times of the points of the window named `label`, in panes.
 fn fired(driven: &Driven, measurement: &str, label: &str) -> Vec<u64> {
-    let time = |output: &FeedOutput| match output {
-        FeedOutput::Point(point)
+    let time = |output: &Said| match output {
+        Said::Point(point)
             if &*point.measurement == measurement && point.labels.get("window") == Some(label) =>
         {
             Some(point.time.as_millis() / 10_000)
@@ -903,4 +929,33 @@ fn the_order_of_labels_and_filters_makes_no_other_feed() {
     let feeds = FeedSpec::shared([], rules);
     assert_eq!(feeds.len(), 1);
     assert_eq!(feeds[0].rules.len(), 2);
+}
+
+#[test]
+fn a_pane_of_many_groups_says_its_points_by_window_and_group_and_then_what_rules_say() {
+    let groups = 0..2 * BLOCK_MAX as u32 + 452;
+    let mut driven = Driven::new(&spec());
+    let mut transitions = 0;
+    for event in 20..24 {
+        for group in groups.clone() {
+            let samples = vec![(0, 95.0)];
+            driven.receive(&Fold { group, event, admission: event, order: 0, samples });
+        }
+        driven.run_to(event + 1);
+        let mut said = std::mem::take(&mut driven.out).into_iter();
+        for window in ["10s", "1m/10s"].into_iter().chain((event == 23).then_some("40s")) {
+            for group in groups.clone() {
+                let Some(Said::Point(point)) = said.next() else { panic!("points come first") };
+                let expected = labels(group);
+                assert_eq!(point.labels.get("host"), expected.get("host"));
+                assert_eq!(
+                    (point.labels.get("window"), point.time),
+                    (Some(window), start(event + 1))
+                );
+                assert_eq!(point.fields.get("mean"), Some(95.0));
+            }
+        }
+        transitions += said.inspect(|said| assert!(matches!(said, Said::Transition(_)))).count();
+    }
+    assert_eq!(transitions, groups.len(), "`hot` says one of each group");
 }

@@ -1,9 +1,14 @@
 //! Metric points: numbers on their way to a store of time series.
 
+mod fields;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use smallvec::SmallVec;
+
+pub use fields::{FieldNames, Fields};
 
 use crate::series::Labels;
 use crate::time::EventTime;
@@ -19,8 +24,12 @@ pub struct MetricPoint {
     /// The end of the window.
     pub time: EventTime,
     /// Field names and finite values; always written as floats.
-    pub fields: SmallVec<[(Arc<str>, f64); 6]>,
+    pub fields: Fields,
     /// Whether it replaces a point of the same identity that was fired before. Not written to stores: it tells
     /// a sink that the order of the two matters.
     pub is_correction: bool,
 }
+
+/// Every window of every group makes one, and it is moved several times on its way: measurement and labels take 16
+/// bytes each, the time 8, the names of fields 8, their numbers 48, the rest 8.
+const _: () = assert!(size_of::<MetricPoint>() <= 104);
