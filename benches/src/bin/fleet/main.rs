@@ -36,9 +36,14 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tidewatch_dataflow::config::HumanDuration;
 
 use job::Job;
+
+/// That of the program `tidewatch`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Answers the benchmark's queries over two Kafka topics, and ends.
 #[derive(Clone, Debug, Parser)]

@@ -20,7 +20,12 @@ use std::num::NonZeroUsize;
 
 use anyhow::Context;
 use clap::Parser;
+use mimalloc::MiMalloc;
 use tidewatch_testkit::kafka::Broker;
+
+/// That of the program `tidewatch`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measures the pipeline from Kafka through the windows.
 #[derive(Debug, Parser)]

@@ -28,6 +28,11 @@ mod synthetic;
 mod windows;
 
 use clap::{Parser, Subcommand};
+use mimalloc::MiMalloc;
+
+/// That of the program `tidewatch`.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// Measured workloads of tidewatch.
 #[derive(Debug, Parser)]

@@ -12,7 +12,6 @@ use smallvec::SmallVec;
 use tidewatch_dataflow::series::SeriesId;
 
 use super::super::super::AHEAD;
-use super::ahead::touch;
 
 /// The most identities: more than the default of `series_max`, for one series may be written in more than
 /// one way. At most half of the places are taken, each of 16 bytes: 32 MiB.
@@ -22,6 +21,8 @@ pub(super) const BYTES_MAX: usize = 128 << 20;
 /// The longest identity: as long as [labels may be](super::super::super::LABEL_BYTES_MAX).
 pub(super) const LENGTH_MAX: usize = 4_096;
 
+/// Memory comes in lines of so many bytes; most identities have two or three.
+const LINE: usize = 64;
 /// So many places at first: 16 KiB.
 const PLACES_MIN: usize = 1_024;
 
@@ -69,7 +70,18 @@ impl Identities {
         let first = |hash: u64| self.places.get(hash as usize & last);
         let places: SmallVec<[&[u8]; AHEAD]> =
             hashes.filter_map(first).map(|place| self.bytes_of(place)).collect();
-        touch(places.into_iter());
+        // A processor waits for many lines of memory together where nothing is made of one before the next is asked for.
+        let ends =
+            |bytes: &&[u8]| [bytes.first(), bytes.get(LINE), bytes.last()].map(|b| b.copied());
+        for ends in places.iter().map(ends) {
+            // Otherwise nothing would be read, since nobody wants to know it.
+            std::hint::black_box(ends);
+        }
+    }
+
+    /// How many bytes all identities have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes.len()
     }
 
     /// Remembers that `identity` stands for `series`. Empties the table if it is full.
