@@ -104,6 +104,26 @@ pub(super) fn string_end(json: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Where the number that begins at `at` ends, as far as it has no exponent.
+pub(super) fn plain_number_end(json: &[u8], at: usize) -> Option<usize> {
+    let start = at + usize::from(json.get(at) == Some(&b'-'));
+    let end = digits_end(json, start);
+    if end == start || (end > start + 1 && json.get(start) == Some(&b'0')) {
+        return None;
+    }
+    if json.get(end) != Some(&b'.') {
+        return Some(end);
+    }
+    let fraction_end = digits_end(json, end + 1);
+    (fraction_end > end + 1).then_some(fraction_end)
+}
+
+/// Where the digits end, if any, that stand from `at` on.
+pub(super) fn digits_end(json: &[u8], at: usize) -> usize {
+    let rest = json.get(at..).unwrap_or_default();
+    at + rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
+}
+
 /// A string that borrows from the input unless it has escapes.
 pub(super) struct Text;
 

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use super::super::FIELDS_MAX;
-use super::super::json::{Members, keep_last};
+use super::super::json::{Members, keep_last, plain_number_end};
 
 /// The members of `text`, if it is such an object as a whole.
 pub(super) fn members(text: &str) -> Option<Members<'_>> {
@@ -73,7 +73,7 @@ impl<'a> Rest<'a> {
             b't' => word("true")?,
             b'f' => word("false")?,
             b'n' => word("null")?,
-            _ => number_end(bytes, start)?,
+            _ => plain_number_end(bytes, start)?,
         };
         self.text.get(start..self.at)
     }
@@ -101,23 +101,4 @@ fn text_end(bytes: &[u8], mut at: usize) -> Option<usize> {
     let marked = |byte: &u8| *byte < 0x20 || matches!(byte, b'"' | b'\\');
     at += bytes.get(at..)?.iter().position(marked)?;
     (bytes.get(at) == Some(&b'"')).then_some(at)
-}
-
-/// Where the number that begins at `at` ends.
-fn number_end(bytes: &[u8], at: usize) -> Option<usize> {
-    let digits = |from: usize| {
-        let rest = bytes.get(from..).unwrap_or_default();
-        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
-    };
-    let start = at + usize::from(bytes.get(at) == Some(&b'-'));
-    let whole = digits(start);
-    if whole == 0 || (whole > 1 && bytes.get(start) == Some(&b'0')) {
-        return None;
-    }
-    let end = start + whole;
-    if bytes.get(end) != Some(&b'.') {
-        return Some(end);
-    }
-    let fraction = digits(end + 1);
-    (fraction > 0).then_some(end + 1 + fraction)
 }

@@ -7,6 +7,7 @@
 //! standard library. Both round correctly. What has another grammar, or is beyond the floats, is left to
 //! `serde_json`, which refuses it.
 
+use super::super::super::json::{digits_end, plain_number_end};
 use super::decimal::decimal;
 use super::words::{digits_before, digits_in, eight, first_digits, last_digits, word};
 
@@ -143,30 +144,13 @@ fn common_length(text: &[u8]) -> Option<usize> {
 /// The same for every number of JSON.
 #[cold]
 fn any(text: &[u8]) -> Option<(f64, usize)> {
-    let digits_from = |from: usize| {
-        let rest = text.get(from..).unwrap_or_default();
-        rest.iter().take_while(|byte| byte.is_ascii_digit()).count()
-    };
-    let mut end = usize::from(text.first() == Some(&b'-'));
-    match digits_from(end) {
-        0 => return None,
-        2.. if text.get(end) == Some(&b'0') => return None,
-        whole => end += whole,
-    }
-    if text.get(end) == Some(&b'.') {
-        let places = digits_from(end + 1);
-        if places == 0 {
-            return None;
-        }
-        end += 1 + places;
-    }
+    let mut end = plain_number_end(text, 0)?;
     if let Some(b'e' | b'E') = text.get(end) {
-        end += 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
-        let exponent = digits_from(end);
-        if exponent == 0 {
+        let exponent = end + 1 + usize::from(matches!(text.get(end + 1), Some(b'+' | b'-')));
+        end = digits_end(text, exponent);
+        if end == exponent {
             return None;
         }
-        end += exponent;
     }
     let number: f64 = std::str::from_utf8(text.get(..end)?).ok()?.parse().ok()?;
     number.is_finite().then_some((number, end))
