@@ -25,7 +25,7 @@ pub struct KafkaConfig {
     #[serde(default)]
     pub security: Security,
     /// How many bytes one worker may hold ready that it has not yet read, over all its partitions.
-    /// Default 64 MiB.
+    /// Default 16 MiB.
     #[serde(default = "default_prefetch")]
     pub prefetch: ByteSize,
     /// Further settings of librdkafka, passed as they are; those that tidewatch depends on are refused.
@@ -33,9 +33,10 @@ pub struct KafkaConfig {
     pub properties: BTreeMap<String, String>,
 }
 
-/// 64 MiB, librdkafka's own default for a whole client.
+/// 16 MiB: what is read soon after it came is still in a processor's last cache, and four times as much was read no faster
+/// on 12 nor on 96 partitions. At 500 MB/s it covers 30 ms, far more than a broker's answer takes in one data centre.
 fn default_prefetch() -> ByteSize {
-    ByteSize::from_bytes(64 << 20)
+    ByteSize::from_bytes(16 << 20)
 }
 
 /// Encryption and authentication towards the brokers.
@@ -286,9 +287,10 @@ impl KafkaConfig {
     }
 
     /// The bound of one partition's queue. `prefetch` is shared evenly, so that a partition that leads
-    /// cannot take the room of one that lags. One fetch beyond it may be under way per broker
-    /// (`fetch.max.bytes`, 4 MB), and librdkafka needs about as much again for each message of 300
-    /// bytes: 64 MiB here are at most some 130 MiB plus 4 MB per broker in memory.
+    /// cannot take the room of one that lags. The last answer goes beyond the bound by `fetch.message.max.bytes` (2 MB)
+    /// at most, one fetch may be under way per broker (`fetch.max.bytes`, 4 MB), and librdkafka needs about as much
+    /// again for each message of 300 bytes: 16 MiB here are at most some 32 MiB, 4 MB for each partition and 4 MB
+    /// per broker in memory.
     fn prefetch_kbytes(&self, partitions: usize) -> u64 {
         let share = self.prefetch.bytes() / 1024 / u64::try_from(partitions.max(1)).unwrap_or(1);
         share.clamp(16, 2_097_151)
