@@ -107,8 +107,9 @@ struct FeedRows {
     spec: Arc<FeedSpec>,
     conditions: Vec<SustainedConfig>,
     panes: BTreeMap<Pane, Open>,
-    /// How many slots were announced; they are announced in order of their numbers.
-    announced: Vec<bool>,
+    /// How many slots were announced: in order of their numbers, and all that there are before any is used. What a lone
+    /// sender tells then stands in order of groups where it is received, and need not be sorted.
+    announced: u32,
 }
 
 /// The fold of `run`, samples in order.
@@ -165,7 +166,7 @@ impl Fold {
                 })
                 .collect(),
             panes: BTreeMap::new(),
-            announced: Vec::new(),
+            announced: 0,
         });
         Fold {
             plans: Plans::new(feeds),
@@ -327,20 +328,15 @@ impl Fold {
         let Some(Open { rows, mut corrections }) = feed.panes.remove(&pane) else { return 0 };
         let late = corrections.len() as u64;
         let count = rows.len() as u64 + late;
-        feed.announced.resize(slots.groups.len(), false);
-        let (sender, announced, conditions) = (self.sender, &mut feed.announced, &feed.conditions);
+        let (sender, conditions) = (self.sender, &feed.conditions);
+        for labels in slots.groups.iter().skip(feed.announced as usize) {
+            let (hash, slot) = (labels.stable_hash(), feed.announced);
+            out(FeedMessage::Group { hash, sender, slot, labels: labels.clone() });
+            feed.announced += 1;
+        }
         let mut tell = |slot: u32, order: u64, event_pane: Pane, partial: FeedPartial| {
-            let at = slot as usize;
-            let Some((labels, bucket)) = slots.groups.get(at).zip(slots.buckets.get(at)) else {
-                return;
-            };
-            if let Some(announced) = announced.get_mut(at)
-                && !std::mem::replace(announced, true)
-            {
-                let hash = labels.stable_hash();
-                out(FeedMessage::Group { hash, sender, slot, labels: labels.clone() });
-            }
-            let (bucket, admission_pane) = (*bucket, pane);
+            let Some(bucket) = slots.buckets.get(slot as usize).copied() else { return };
+            let admission_pane = pane;
             out(FeedMessage::Partial {
                 bucket,
                 sender,
