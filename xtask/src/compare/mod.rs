@@ -7,8 +7,8 @@
 //! ```
 //!
 //! The module files in reading order: [`options`] what was asked for, [`site`] programs, broker and topics,
-//! [`peer`] and [`system`] what is run, [`meter`] what a run cost, [`exchange`] what crossed
-//! between its processes, [`verdict`] whether its answers are right,
+//! [`peer`] and [`system`] what is run, [`warm`] the memory before it, [`meter`] what a run cost, [`exchange`]
+//! what crossed between its processes, [`verdict`] whether its answers are right,
 //! [`outcome`] what comes of both, [`machine`], [`record`] and [`plot`] what is kept.
 
 mod clock;
@@ -26,6 +26,7 @@ mod site;
 mod system;
 mod usage;
 mod verdict;
+mod warm;
 
 use std::path::Path;
 

@@ -90,7 +90,8 @@ impl Record<'_> {
         let _ = write!(
             text,
             "\nCPU seconds are those of all processes of a system, net of start-up, for a million messages, metrics and \
-             logs together; the broker is not counted. Memory is the greatest sum over all processes. Every answer was \
+             logs together; the broker is not counted. Memory is the greatest sum over all processes. \
+             Before each run up to 2 GiB were touched and given back. Every answer was \
              compared with the exact reference.\n\n"
         );
         for outcome in outcomes.iter().filter(|outcome| !outcome.notes.is_empty()) {

@@ -22,6 +22,7 @@ use super::{
     system::System,
     usage,
     verdict::{self, Verdict},
+    warm,
 };
 use crate::shell::{Job, end_tree};
 
@@ -139,6 +140,7 @@ impl<'a> Bench<'a> {
             cache: &self.cache,
             parallelism: self.arguments.parallelism,
         };
+        warm::memory()?;
         let (cost, load) = (self.folder.join(format!("{label}.json")), usage::load());
         let _ = fs::remove_file(&cost);
         self.progress.say(&format!("running {label}, load {load:.2}"));
