@@ -10,7 +10,7 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use memmap2::{Advice, MmapMut};
 
-/// More than any of the systems has taken: 2 GiB.
+/// More than most of the systems take: 2 GiB.
 const BYTES_MAX: u64 = 2 << 30;
 /// The smallest page.
 const PAGE: usize = 4_096;
