@@ -27,7 +27,7 @@ const LINES_MAX: usize = 8;
 /// together where nothing is made of one before the next is asked for.
 fn bring(records: &[Record<'_>]) {
     let mut sum = 0;
-    for value in records.iter().take(AHEAD).filter_map(|record| record.value) {
+    for value in records.iter().filter_map(|record| record.value) {
         for line in value.rchunks(LINE).take(LINES_MAX) {
             sum ^= line.first().copied().unwrap_or_default();
         }
@@ -78,7 +78,7 @@ pub(super) struct Ahead {
 }
 
 impl Ahead {
-    /// Looks at `records` in place of those before, if that helps.
+    /// Looks at `records`, [`AHEAD`] at most, in place of those before, if that helps.
     pub(super) fn look(&mut self, records: &[Record<'_>], identities: &Identities) {
         let of = |record: &Record<'_>| {
             let value = record.value?;
@@ -94,7 +94,7 @@ impl Ahead {
             return;
         }
         bring(records);
-        self.known.extend(records.iter().take(AHEAD).filter_map(of));
+        self.known.extend(records.iter().filter_map(of));
         identities.touch(self.known.iter().map(|known| known.hash));
     }
 
