@@ -297,10 +297,15 @@ fn read_time(value: &str) -> Result<EventTime, Malformed> {
     }
 }
 
-/// Makes sure that a value passed on as written is not too deep and has no broken escapes: the reading
-/// of members has found its end, but has not looked inside.
+/// Below 10^300: the greatest float has 309 digits.
+const DIGITS_MAX: usize = 300;
+
+/// Makes sure that a value passed on as written is not too deep, has no broken escapes and is no number that no float
+/// can be: the reading of members has found its end, but has not looked inside.
 fn check(text: &str) -> Result<(), Malformed> {
-    if text.starts_with(['{', '[']) || text.contains('\\') {
+    let is_number = text.starts_with(|c: char| c == '-' || c.is_ascii_digit());
+    let may_be_too_large = is_number && (text.len() > DIGITS_MAX || text.contains(['e', 'E']));
+    if text.starts_with(['{', '[']) || text.contains('\\') || may_be_too_large {
         let mut json = serde_json::Deserializer::from_str(text);
         Skip::MEMBER.deserialize(&mut json).map_err(|error| malformed(text, &error))?;
     }
