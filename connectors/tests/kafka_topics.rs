@@ -246,7 +246,7 @@ fn the_client_gets_the_tuned_values_and_the_users() {
         ("isolation.level", "read_committed"),
         ("check.crcs", "true"),
         ("auto.offset.reset", "error"),
-        ("queued.max.messages.kbytes", "16384"),
+        ("queued.max.messages.kbytes", "4096"),
         ("fetch.wait.max.ms", "7"),
     ] {
         assert_eq!(client.get(name), Some(value), "{name}");
