@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use tidewatch_testkit::cache;
 
+use super::usage::kib;
 use crate::shell::capture;
 
 /// What a result has to say about where it comes from. Says nothing about whose machine it is.
@@ -85,9 +86,7 @@ fn processor(cpuinfo: &str) -> String {
 }
 
 fn memory_gib(meminfo: &str) -> f64 {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<f64>().ok());
-    (kib.unwrap_or_default() / (1 << 20) as f64).round()
+    (kib(meminfo, "MemTotal:") as f64 / (1 << 20) as f64).round()
 }
 
 #[cfg(test)]

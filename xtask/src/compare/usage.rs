@@ -2,10 +2,15 @@
 
 use std::fs;
 
+/// The number of KiB behind `name`, in a text with lines like `MemTotal: 123 kB`; 0 where it is not said.
+pub(super) fn kib(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+}
+
 /// Resident memory of a process in KiB, from its `status`; 0 for one that has ended.
 fn resident_kib(status: &str) -> u64 {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    line.and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or_default()
+    kib(status, "VmRSS:")
 }
 
 /// Resident memory of all `processes` together, in KiB. What they share is counted for each of them.

@@ -10,30 +10,33 @@ use std::fs;
 use anyhow::{Context as _, Result};
 use memmap2::{Advice, MmapMut};
 
+use super::usage::kib;
+
 /// More than most of the systems take: 2 GiB.
 const BYTES_MAX: u64 = 2 << 30;
 /// The smallest page.
 const PAGE: usize = 4_096;
 
-/// Touches up to 2 GiB, at most a quarter of what is available, and gives them back; returns how many bytes.
-pub(super) fn memory() -> Result<usize> {
-    let share = available(&fs::read_to_string("/proc/meminfo").unwrap_or_default()) / 4;
-    let bytes = usize::try_from(share.min(BYTES_MAX)).unwrap_or_default();
+/// Touches up to 2 GiB, at most a quarter of what is available, and gives them back.
+pub(super) fn memory() -> Result<()> {
+    touch(share(&fs::read_to_string("/proc/meminfo").unwrap_or_default()))
+}
+
+/// How many bytes to touch on a machine that says `meminfo`; none where it does not say what is available.
+fn share(meminfo: &str) -> u64 {
+    (kib(meminfo, "MemAvailable:").saturating_mul(1_024) / 4).min(BYTES_MAX)
+}
+
+fn touch(bytes: u64) -> Result<()> {
+    let bytes = usize::try_from(bytes).unwrap_or_default();
     if bytes == 0 {
-        return Ok(0);
+        return Ok(());
     }
     let mut memory = MmapMut::map_anon(bytes).context("could not touch memory before a run")?;
     // A kernel without huge pages says no, and small ones are better than none.
     let _ = memory.advise(Advice::HugePage);
     memory.iter_mut().step_by(PAGE).for_each(|byte| *byte = 1);
-    Ok(bytes)
-}
-
-/// Bytes that can be had without swapping, by `/proc/meminfo`; 0 where it does not say.
-fn available(meminfo: &str) -> u64 {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line.and_then(|rest| rest.split_whitespace().next()?.parse::<u64>().ok());
-    kib.unwrap_or_default().saturating_mul(1_024)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -41,13 +44,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_says_how_much_there_is() {
-        assert_eq!(available("MemTotal: 9 kB\nMemAvailable:   20480 kB\n"), 20_480 * 1_024);
-        assert_eq!(available("MemTotal: 9 kB\n"), 0);
+    fn no_more_is_touched_than_a_quarter_of_what_the_kernel_says() {
+        assert_eq!(share("MemTotal: 9 kB\nMemAvailable:   20480 kB\n"), 5_120 * 1_024);
+        assert_eq!(share("MemAvailable: 24000000 kB\n"), BYTES_MAX);
+        assert_eq!(share("MemTotal: 9 kB\n"), 0);
     }
 
     #[test]
-    fn no_more_is_touched_than_it_says() {
-        assert!(memory().unwrap() as u64 <= BYTES_MAX);
+    fn any_number_of_bytes_can_be_touched() {
+        for bytes in [0, 1, 4_096, 1 << 22] {
+            touch(bytes).unwrap();
+        }
     }
 }
