@@ -336,14 +336,13 @@ impl Fold {
         }
         let mut tell = |slot: u32, order: u64, event_pane: Pane, partial: FeedPartial| {
             let Some(bucket) = slots.buckets.get(slot as usize).copied() else { return };
-            let admission_pane = pane;
             out(FeedMessage::Partial {
                 bucket,
                 sender,
                 slot,
                 order,
                 event_pane,
-                admission_pane,
+                admission_pane: pane,
                 partial,
             });
         };

@@ -44,7 +44,8 @@
 //!
 //! What is no JSON object (`unparseable`), a line that has neither time nor level nor text
 //! (`missing_field`), a line with times none of which can be read (`unparseable`) or out of range
-//! (`time_out_of_range`), a number in `extra` that is too large for a float (`not_a_number`), and whatever passes the bounds of [the codecs](super).
+//! (`time_out_of_range`), a number in `extra` that is too large for a float (`not_a_number`), and whatever
+//! passes the bounds of [the codecs](super).
 
 mod flat;
 mod line;

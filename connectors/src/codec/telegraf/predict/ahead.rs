@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use tidewatch_dataflow::record::Record;
 
 use super::super::super::AHEAD;
-use super::identity::Identities;
+use super::identity::{Identities, LINE};
 use super::learn::end_of_time;
 use super::number::trailing;
 
@@ -18,8 +18,6 @@ const FAR: usize = if cfg!(any(test, fuzzing)) { 1 } else { 1 << 20 };
 /// What stands between tags and time.
 const BEFORE_TIME: &[u8] = b"},\"timestamp\":";
 
-/// Memory comes in lines of so many bytes.
-const LINE: usize = 64;
 /// So many lines of a record are brought, from its end on: most records have five.
 const LINES_MAX: usize = 8;
 

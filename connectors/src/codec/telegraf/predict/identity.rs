@@ -22,7 +22,7 @@ pub(super) const BYTES_MAX: usize = 128 << 20;
 pub(super) const LENGTH_MAX: usize = 4_096;
 
 /// Memory comes in lines of so many bytes; most identities have two or three.
-const LINE: usize = 64;
+pub(super) const LINE: usize = 64;
 /// So many places at first: 16 KiB.
 const PLACES_MIN: usize = 1_024;
 
